@@ -1,0 +1,237 @@
+"""Nodes and graphs: the one data structure of the whole road, from the user's expression to the partitioned program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from flowgraph.op import Attrs, Inferred, Op, infer, kernel_parameters
+from flowgraph.types import TensorType, static_size
+
+
+class Node:
+    """One operation applied to the results of other nodes. Frozen, but for two slots that belong to eager evaluation.
+
+    Compared by identity. Make one with `make_node`, which works out its type.
+    """
+
+    __slots__ = ("__weakref__", "attrs", "handle", "inputs", "memo", "op", "types", "where")
+
+    def __init__(
+        self, op: Op, inputs: tuple[Node, ...], attrs: Attrs, types: tuple[TensorType, ...], where: Any = None
+    ) -> None:
+        self.op = op
+        self.inputs = inputs
+        """The operands. An evaluated eager node lets go of them (see `memo`)."""
+        self.attrs = attrs
+        """Sorted (name, value) pairs."""
+        self.types = types
+        """The type of each result."""
+        self.where = where
+        """(code object, line number) of the user's line that made the node, or None."""
+        self.memo: Any = None
+        """The value, where it is known: always for leaves, after a run for nodes that a user still holds. Walks stop here."""
+        self.handle: Any = None
+        """A weak reference to the user's Tensor, or None."""
+
+    @property
+    def type(self) -> TensorType:
+        """The type of the first result, which for almost all ops is the only one."""
+        return self.types[0]
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the node is an input of the graph."""
+        return self.op is INPUT
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        """The attribute `name`."""
+        for key, value in self.attrs:
+            if key == name:
+                return value
+        return default
+
+    def inferred(self) -> Inferred:
+        """What the op says of these operands: binding, types, dtypes."""
+        return infer(self.op, operand_types(self.op, self.inputs, self.attrs), self.attrs)
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name}: {self.type}>"
+
+
+INPUT = Op(
+    "input", "-> ", lambda: None, attrs=None, doc="A value from outside: data, a variable, a scalar.", pure=False
+)
+"""The op of leaves. Its attributes are `kind` (data, variable, scalar) and `name`."""
+
+
+ITEM = Op(
+    "item",
+    "... -> ...",
+    lambda results, index: results[index],
+    attrs=lambda x, /, index: {"index": index},
+    dtype="keep",
+    doc="One result of an op that has several.",
+    view=lambda types, attrs: f"{{0}}[{attrs['index']}]",
+)
+"""Picks a result of a node with several; its operand's type is that of the picked result."""
+
+
+def operand_types(op: Op, inputs: tuple[Node, ...], attrs: Attrs) -> tuple[TensorType, ...]:
+    """The types that `op` sees of its operands."""
+    if op is ITEM:
+        return (inputs[0].types[dict(attrs)["index"]],)
+    return tuple([one.types[0] for one in inputs])
+
+
+def make_input(of_type: TensorType, kind: str = "data", name: str = "", value: Any = None) -> Node:
+    """A leaf of `of_type`. `value` is what it holds, if that is known."""
+    node = Node(INPUT, (), (("kind", kind), ("name", name)), (of_type,))
+    node.memo = value
+    return node
+
+
+def make_node(op: Op, inputs: tuple[Node, ...], attrs: Attrs = (), where: Any = None) -> Node:
+    """The node of `op` on `inputs`, whose dtypes must already be those that the op wants."""
+    inferred = infer(op, operand_types(op, inputs, attrs), attrs)
+    return Node(op, inputs, inferred.attrs, inferred.types, where)
+
+
+def toposort(outputs: Iterable[Node], stop: Callable[[Node], bool] = lambda node: False) -> list[Node]:
+    """All nodes that `outputs` depend on, operands before their users; operands of nodes where `stop` holds are left out.
+
+    The order is that of a depth-first walk from the first output, so it depends on the graph alone.
+    """
+    order: list[Node] = []
+    done: set[Node] = set()
+    stack: list[tuple[Node, bool]] = [(node, False) for node in reversed(list(outputs))]
+    while stack:
+        node, entered = stack.pop()
+        if entered:
+            order.append(node)
+        elif node not in done:
+            done.add(node)
+            stack.append((node, True))
+            if not stop(node):
+                stack.extend([(one, False) for one in reversed(node.inputs) if one not in done])
+    return order
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A program: what it computes (`outputs`) and from what (`inputs`)."""
+
+    inputs: tuple[Node, ...]
+    """The leaves that the caller feeds, in the order in which values are given."""
+    outputs: tuple[Node, ...]
+    """The nodes whose values are wanted."""
+
+    @staticmethod
+    def of(outputs: Sequence[Node], inputs: Sequence[Node] | None = None) -> Graph:
+        """The graph that computes `outputs`; its inputs are the given ones, else all leaves in order of appearance."""
+        if inputs is None:
+            inputs = [node for node in toposort(outputs) if node.is_leaf]
+        return Graph(tuple(inputs), tuple(outputs))
+
+    def nodes(self) -> list[Node]:
+        """All nodes, operands before their users."""
+        return toposort(self.outputs)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes())
+
+    def with_outputs(self, outputs: Iterable[Node]) -> Graph:
+        """The same inputs, other outputs."""
+        return replace(self, outputs=tuple(outputs))
+
+    def rebuild(self, rule: Callable[[Node, tuple[Node, ...]], Node]) -> Graph:
+        """The graph in which every node is `rule(node, its new operands)`; the one way in which passes rewrite."""
+        new: dict[Node, Node] = {}
+        for node in self.nodes():
+            new[node] = node if node.is_leaf else rule(node, tuple([new[one] for one in node.inputs]))
+        return self.with_outputs(new[node] for node in self.outputs)
+
+    def check(self) -> Graph:
+        """This graph, after every node's type was worked out again and compared: passes call it when they are done.
+
+        Raises AssertionError, for a mistake in a pass is ours and not the user's.
+        """
+        known = set(self.inputs)
+        assert len(known) == len(self.inputs), "an input is listed twice"
+        for node in self.nodes():
+            if node.is_leaf:
+                assert node in known, f"{node} is a leaf of the graph but not among its inputs"
+                continue
+            inferred = node.inferred()
+            assert inferred.types == node.types, f"{node}: recorded as {node.types}, but is {inferred.types}"
+            assert inferred.attrs == node.attrs, f"{node}: attributes {node.attrs} are not canonical"
+            for operand, dtype in zip(node.inputs, inferred.casts, strict=True):
+                assert operand.type.dtype == dtype, f"{node}: takes {dtype}, operand is {operand}"
+        return self
+
+    def text(self) -> str:
+        """The graph as lines, one a node, in the order of evaluation."""
+        names: dict[Node, str] = {node: f"%{node.attr('name') or index}" for index, node in enumerate(self.inputs)}
+        lines = [f"{names[node]}: {node.type} = {node.attr('kind')}" for node in self.inputs]
+        for node in self.nodes():
+            if node.is_leaf:
+                continue
+            names[node] = f"%{len(names)}"
+            words = [names[one] for one in node.inputs] + [f"{key}={value}" for key, value in node.attrs]
+            lines.append(f"{names[node]}: {', '.join(map(str, node.types))} = {node.op.name}({', '.join(words)})")
+        lines.append(f"return {', '.join(names[node] for node in self.outputs)}")
+        return "\n".join(lines)
+
+
+def call_kernel(
+    node: Node, operands: Sequence[Any], shape: tuple[int, ...] | None = None, at: Any = None
+) -> tuple[Any, ...]:
+    """The results of `node` on arrays: the plain meaning of an op.
+
+    `shape` is that of the result where it is a piece of the whole; `at` is (start, stop, total) of each of its axes.
+    """
+    op = node.op
+    wanted = kernel_parameters(op.kernel)
+    keywords = {name: value for name, value in node.attrs if name in wanted}
+    if "shape" in wanted:
+        keywords["shape"] = shape if shape is not None else node.type.shape
+    if "dtype" in wanted and "dtype" not in keywords:
+        keywords["dtype"] = node.type.dtype
+    if "at" in wanted:
+        whole = tuple((0, length, length) for length in (shape if shape is not None else node.type.shape))
+        keywords["at"] = at if at is not None else whole
+    if "operand_shapes" in wanted:
+        keywords["operand_shapes"] = tuple(np.shape(one) for one in operands)
+    skip = op.rule(tuple(one.type for one in node.inputs), dict(node.attrs)).sizes_only
+    result = op.kernel(*[one for index, one in enumerate(operands) if index not in skip], **keywords)
+    return tuple(result) if len(node.types) > 1 else (result,)
+
+
+def interpret(graph: Graph, feeds: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+    """The values of the graph's outputs, node by node in plain numpy: the reference that everything faster is tested against."""
+    values: dict[Node, Any] = dict(zip(graph.inputs, map(np.asarray, feeds), strict=True))
+    with np.errstate(all="ignore"):
+        for node in graph.nodes():
+            if not node.is_leaf:
+                results = call_kernel(node, [values[one] for one in node.inputs])
+                values[node] = np.asarray(results[0], node.type.dtype) if len(results) == 1 else results
+    return [values[node] for node in graph.outputs]
+
+
+def value_bytes(of_type: TensorType) -> int:
+    """The bytes of a value of `of_type`; unknown lengths count as 1."""
+    count = static_size(of_type.shape)
+    if count is None:
+        count = int(np.prod([length for length in of_type.shape if isinstance(length, int)], dtype=np.int64))
+    return count * of_type.dtype.itemsize
+
+
+def ops_used(graph: Graph) -> Mapping[str, int]:
+    """How often each op occurs, for tests and for `explain`."""
+    counts: dict[str, int] = {}
+    for node in graph:
+        counts[node.op.name] = counts.get(node.op.name, 0) + 1
+    return counts

@@ -1,0 +1,244 @@
+"""Operations that work on each element by itself, and the Python operators made of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flowgraph.op import Call, define
+from flowgraph.ops import numerics
+from flowgraph.tensor import Tensor
+from flowgraph.types import DEFAULT_FLOAT, as_dtype, is_float, promote
+
+ONE = "... -> ..."
+TWO = "..., ... -> ..."
+
+
+def _into(function: Any) -> Any:
+    """The call of a function `f(operands..., out)` of ours, which may write over an operand only when it is done with it."""
+    return lambda types, attrs: Call(
+        f"{{f}}({', '.join(f'{{{i}}}' for i in range(len(types)))}, {{out}})", {"f": function}
+    )
+
+
+constant = define(
+    "constant",
+    "->",
+    lambda value, dtype: np.asarray(value, dtype),
+    attrs=lambda value, dtype: {"value": value, "dtype": dtype},
+    dtype=lambda types, attrs: ((), attrs["dtype"]),
+    host="{value}",
+    doc="A number that is part of the program.",
+)
+
+
+def _cast_call(types: Any, attrs: Any) -> Call:
+    return Call("copyto({out}, {0}, 'unsafe')", {"copyto": np.copyto})
+
+
+astype = define(
+    "astype",
+    ONE,
+    lambda x, dtype: np.asarray(x).astype(dtype),
+    attrs=lambda x, /, dtype: {"dtype": as_dtype(dtype)},
+    dtype=lambda types, attrs: ((types[0].dtype,), attrs["dtype"]),
+    call=_cast_call,
+    gradient=lambda g, out, x: (g.astype(x.dtype),),
+    samples=lambda: [(((3, 4),), {"dtype": np.dtype(np.float64)}), (((3, 4),), {"dtype": np.dtype(np.int32)})],
+    doc="x with its elements converted to `dtype`, as numpy converts them.",
+)
+
+add = define("add", TWO, np.add, host="({0} + {1})", gradient=lambda g, out, x, y: (g, g), doc="x + y.")
+subtract = define(
+    "subtract", TWO, np.subtract, host="({0} - {1})", gradient=lambda g, out, x, y: (g, lambda: -g), doc="x - y."
+)
+multiply = define(
+    "multiply",
+    TWO,
+    np.multiply,
+    host="({0} * {1})",
+    gradient=lambda g, out, x, y: (lambda: g * y, lambda: g * x),
+    doc="x * y.",
+)
+divide = define(
+    "divide",
+    TWO,
+    np.divide,
+    dtype="float",
+    host="divide_host({0}, {1})",
+    gradient=lambda g, out, x, y: (lambda: g / y, lambda: -g * out / y),
+    domain=(0.5, 2.0),
+    doc="x / y; integers are divided as floats.",
+)
+
+
+def _power_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Any:
+    """d(x**y)/dx = y x**(y-1), taken as 0 for y = 0; d(x**y)/dy = x**y log x, taken as 0 where x <= 0 and log is not real."""
+    if y.node.op is constant:
+        exponent = y.node.attr("value")
+        if exponent == 0:
+            return (lambda: g * 0, None)
+        return (lambda: g if exponent == 1 else g * (exponent * power(x, exponent - 1)), None)
+
+    def of_exponent() -> Tensor:
+        safe = where(x > 0, x, 1)
+        return g * out * where(x > 0, log(safe), 0)
+
+    return (lambda: g * where(y == 0, 0, y * power(x, where(y == 0, 1, y) - 1)), of_exponent)
+
+
+power = define(
+    "power",
+    TWO,
+    np.power,
+    host="power_host({0}, {1})",
+    gradient=_power_gradient,
+    flops=20,
+    domain=(0.5, 2.0),
+    structural=(1,),
+    doc="x ** y.",
+)
+negative = define("negative", ONE, np.negative, host="(-{0})", gradient=lambda g, out, x: (-g,), doc="-x.")
+sign = define("sign", ONE, np.sign, gradient=lambda g, out, x: (None,), domain=(0.5, 2.0), doc="-1, 0 or 1, by the sign of x.")
+abs = define(
+    "abs", ONE, np.absolute, gradient=lambda g, out, x: (g * sign(x),), doc="The absolute value; its gradient at 0 is 0."
+)
+exp = define("exp", ONE, np.exp, dtype="float", gradient=lambda g, out, x: (g * out,), flops=10, doc="e ** x.")
+expm1 = define(
+    "expm1", ONE, np.expm1, dtype="float", gradient=lambda g, out, x: (g * (out + 1),), flops=20, doc="e ** x - 1, exact near 0."
+)
+log = define(
+    "log",
+    ONE,
+    np.log,
+    dtype="float",
+    gradient=lambda g, out, x: (g / x,),
+    flops=10,
+    domain=(0.5, 2.0),
+    doc="The natural logarithm.",
+)
+log1p = define(
+    "log1p",
+    ONE,
+    np.log1p,
+    dtype="float",
+    gradient=lambda g, out, x: (g / (x + 1),),
+    flops=20,
+    domain=(-0.5, 2.0),
+    doc="log(1 + x), exact near 0.",
+)
+sqrt = define(
+    "sqrt",
+    ONE,
+    np.sqrt,
+    dtype="float",
+    host="sqrt_host({0})",
+    gradient=lambda g, out, x: (g * 0.5 / out,),
+    flops=4,
+    domain=(0.5, 2.0),
+    doc="The square root.",
+)
+square = define("square", ONE, np.square, host="({0} * {0})", gradient=lambda g, out, x: (g * (2 * x),), doc="x * x.")
+tanh = define(
+    "tanh", ONE, np.tanh, dtype="float", gradient=lambda g, out, x: (g * (1 - square(out)),), flops=15, doc="The hyperbolic tangent."
+)
+sigmoid = define(
+    "sigmoid",
+    ONE,
+    numerics.sigmoid,
+    dtype="float",
+    call=_into(numerics.sigmoid),
+    gradient=lambda g, out, x: (g * (out * (1 - out)),),
+    flops=15,
+    doc="1 / (1 + exp(-x)).",
+)
+softplus = define(
+    "softplus",
+    ONE,
+    numerics.softplus,
+    dtype="float",
+    call=_into(numerics.softplus),
+    gradient=lambda g, out, x: (g * sigmoid(x),),
+    flops=30,
+    doc="log(1 + exp(x)), without overflow.",
+)
+
+
+def _select_dtype(types: Any, attrs: Any) -> Any:
+    common = promote(types[1].dtype, types[2].dtype)
+    return (np.dtype(np.bool_), common, common), common
+
+
+where = define(
+    "where",
+    "..., ..., ... -> ...",
+    numerics.select,
+    dtype=_select_dtype,
+    call=_into(numerics.select),
+    gradient=lambda g, out, c, x, y: (None, lambda: where(c, g, 0), lambda: where(c, 0, g)),
+    samples=lambda: [(((3, 4), (3, 4), (3, 4)), {}), (((3, 4), (4,), ()), {})],
+    doc="x where `condition` is true, else y.",
+)
+relu = define(
+    "relu",
+    ONE,
+    lambda x: np.maximum(x, 0),
+    call=lambda types, attrs: Call("{f}({0}, {z}, {out})", {"f": np.maximum, "z": np.zeros((), types[0].dtype)}, True),
+    gradient=lambda g, out, x: (where(out > 0, g, 0),),
+    doc="max(x, 0); its gradient at 0 is 0.",
+)
+maximum = define(
+    "maximum",
+    TWO,
+    np.maximum,
+    gradient=lambda g, out, x, y: (lambda: where(x >= y, g, 0), lambda: where(x >= y, 0, g)),
+    doc="The larger of x and y; at a tie the gradient goes to x.",
+)
+minimum = define(
+    "minimum",
+    TWO,
+    np.minimum,
+    gradient=lambda g, out, x, y: (lambda: where(x <= y, g, 0), lambda: where(x <= y, 0, g)),
+    doc="The smaller of x and y; at a tie the gradient goes to x.",
+)
+
+for _name, _kernel, _text in (
+    ("equal", np.equal, "x == y"),
+    ("not_equal", np.not_equal, "x != y"),
+    ("less", np.less, "x < y"),
+    ("less_equal", np.less_equal, "x <= y"),
+    ("greater", np.greater, "x > y"),
+    ("greater_equal", np.greater_equal, "x >= y"),
+):
+    globals()[_name] = define(
+        _name, TWO, _kernel, dtype="bool", gradient=lambda g, out, x, y: (None, None), doc=f"Whether {_text}, element by element."
+    )
+
+
+def _logical(count: int) -> Any:
+    return lambda types, attrs: ((np.dtype(np.bool_),) * count, np.dtype(np.bool_))
+
+
+logical_not = define(
+    "logical_not", ONE, np.logical_not, dtype=_logical(1), gradient=lambda g, out, x: (None,), doc="Whether x is false."
+)
+logical_and = define(
+    "logical_and", TWO, np.logical_and, dtype=_logical(2), gradient=lambda g, out, x, y: (None, None), doc="Whether x and y are true."
+)
+logical_or = define(
+    "logical_or", TWO, np.logical_or, dtype=_logical(2), gradient=lambda g, out, x, y: (None, None), doc="Whether x or y is true."
+)
+isfinite = define(
+    "isfinite",
+    ONE,
+    np.isfinite,
+    dtype=lambda types, attrs: ((types[0].dtype,), np.dtype(np.bool_)),
+    gradient=lambda g, out, x: (None,),
+    doc="Whether x is neither infinite nor nan.",
+)
+
+
+def common_float(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """`dtype` where it is a float, else the default float."""
+    return dtype if is_float(dtype) else DEFAULT_FLOAT

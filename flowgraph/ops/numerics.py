@@ -1,0 +1,135 @@
+"""Stable numerics that numpy lacks or does slowly. Each function takes `out` last, so that kernels need no new memory.
+
+They are sequences of numpy's vectorised calls; every step is elementwise, so a slice of the result is the result of a
+slice, to the bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def sigmoid(x: Array, out: Array | None = None) -> Array:
+    """1 / (1 + exp(-x)). An exp that overflows to inf gives the right 0, and there is no cancellation on either side."""
+    out = np.negative(x, out)
+    np.exp(out, out)
+    np.add(out, 1, out)
+    return np.divide(1, out, out)  # type: ignore[no-any-return]
+
+
+def softplus(x: Array, out: Array | None = None) -> Array:
+    """log(1 + exp(x)), as max(x, 0) + log1p(exp(-|x|)).
+
+    numpy's log1p has no vector form on many CPUs (measured: 9 ns an element against 3.5 for this). With w = 1 + t
+    rounded, log1p(t) = log(w) + (t - (w - 1)) / w to first order in the rounding error (Kahan's correction).
+    """
+    t = np.abs(x)
+    np.negative(t, t)
+    np.exp(t, t)
+    w = np.add(t, 1)
+    low = np.subtract(w, 1)
+    np.subtract(t, low, low)
+    np.divide(low, w, low)
+    np.log(w, w)
+    np.add(w, low, w)
+    out = np.maximum(x, 0, out)
+    return np.add(out, w, out)  # type: ignore[no-any-return]
+
+
+_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+
+def select(condition: Array, x: Array, y: Array, out: Array | None = None) -> Array:
+    """x where `condition`, else y; by bit masks, since numpy's `where` branches for every element (measured: 4 against 1 ns).
+
+    The bits of the chosen element come through unchanged, nan and -0.0 included.
+    """
+    shape = np.broadcast_shapes(np.shape(condition), np.shape(x), np.shape(y))
+    if out is None:
+        out = np.empty(shape, np.asarray(x).dtype)
+    bits = _UNSIGNED.get(out.dtype.itemsize)
+    if bits is None or out.dtype.kind not in "fiu" or not shape:
+        np.copyto(out, np.where(condition, x, y))
+        return out
+    mask = np.multiply(condition, bits(np.iinfo(bits).max), dtype=bits)
+    result = out.view(bits)
+    if np.ndim(y) == 0 and np.asarray(y).view(bits) == 0:
+        return np.bitwise_and(np.asarray(x).view(bits), mask, result).view(out.dtype)
+    ybits = np.asarray(y).view(bits)
+    np.bitwise_and(np.bitwise_xor(np.asarray(x).view(bits), ybits), mask, mask)
+    np.bitwise_xor(ybits, mask, result)
+    return out
+
+
+def logsumexp(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    """log(sum(exp(x))) over `axes`, with the largest element taken out; -inf where all elements are."""
+    largest = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
+    shift = np.where(np.isfinite(largest), largest, 0).astype(x.dtype)
+    total = np.sum(np.exp(x - shift), axis=axes, keepdims=True)
+    result = np.log(total) + shift
+    return result if keepdims else np.squeeze(result, axes)
+
+
+def logsumexp_partial(x: Array, axes: tuple[int, ...], keepdims: bool) -> tuple[Array, Array]:
+    """(largest element, sum of exp(x - largest)) of one piece."""
+    largest = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
+    shift = np.where(np.isfinite(largest), largest, 0).astype(x.dtype)
+    return largest, np.sum(np.exp(x - shift), axis=axes, keepdims=True)
+
+
+def logsumexp_merge(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The state of two pieces together: both sums are brought to the larger maximum."""
+    largest = np.maximum(left[0], right[0])
+    total = np.zeros_like(left[1])
+    for own, part in (left, right):
+        with np.errstate(invalid="ignore"):
+            shift = np.where(own == largest, 0, own - largest).astype(part.dtype)
+        total += part * np.exp(shift)
+    return largest, total
+
+
+def logsumexp_finish(state: tuple[Array, Array], axes: tuple[int, ...], keepdims: bool) -> Array:
+    """The logarithm of the whole sum."""
+    largest, total = state
+    shift = np.where(np.isfinite(largest), largest, 0).astype(total.dtype)
+    result = np.log(total) + shift
+    return result if keepdims else np.squeeze(result, axes)
+
+
+def softmax(x: Array, axis: int, out: Array | None = None) -> Array:
+    """exp(x) / sum(exp(x)) along `axis`, with the largest element taken out."""
+    out = np.subtract(x, np.max(x, axis=axis, keepdims=True, initial=-np.inf), out)
+    np.exp(out, out)
+    return np.divide(out, np.sum(out, axis=axis, keepdims=True), out)  # type: ignore[no-any-return]
+
+
+def variance_partial(x: Array, axes: tuple[int, ...], keepdims: bool, correction: float) -> tuple[Array, Array, Array]:
+    """(count, mean, sum of squared deviations) of one piece, in double precision."""
+    count = np.float64(np.prod([x.shape[axis] for axis in axes]))
+    mean = np.sum(x, axis=axes, keepdims=True, dtype=np.float64) / np.maximum(count, 1)
+    deviations = x - mean
+    return count, mean, np.sum(deviations * deviations, axis=axes, keepdims=True)
+
+
+def variance_merge(left: tuple[Array, ...], right: tuple[Array, ...]) -> tuple[Array, ...]:
+    """The state of two pieces together (Chan, Golub and LeVeque 1983)."""
+    count = left[0] + right[0]
+    step = right[1] - left[1]
+    share = right[0] / np.maximum(count, 1)
+    return count, left[1] + step * share, left[2] + right[2] + step * step * left[0] * share
+
+
+def variance_finish(state: tuple[Array, ...], axes: tuple[int, ...], keepdims: bool, correction: float) -> Array:
+    """The sum of squared deviations over (count - correction)."""
+    count, _, squares = state
+    result = squares / np.float64(count - correction)
+    return result if keepdims else np.squeeze(result, axes)
+
+
+def variance(x: Array, axes: tuple[int, ...], keepdims: bool, correction: float) -> Array:
+    """The variance over `axes`; deviations are taken in double precision."""
+    return variance_finish(variance_partial(x, axes, keepdims, correction), axes, keepdims, correction).astype(x.dtype)

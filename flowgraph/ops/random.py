@@ -1,0 +1,204 @@
+"""Random numbers that depend on a seed and on the position of the element alone, never on how a tensor is cut.
+
+Each element takes a fixed number of 64-bit words of a Philox stream (Salmon et al. 2011) at its place in the whole
+tensor. The key is an operand: fixed when a tensor is made eagerly, new for every call of a traced function.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import threading
+from typing import Any
+
+import numpy as np
+
+from flowgraph.errors import DTypeError, UsageError
+from flowgraph.graph import make_input
+from flowgraph.op import define
+from flowgraph.tensor import Tensor, apply, convert, freeze, tensor_of
+from flowgraph.types import as_dtype, tensor_type
+
+Array = np.ndarray[Any, Any]
+KEY_TYPE = tensor_type((2,), np.uint64)
+
+
+class _Seed(threading.local):
+    """The seed of this thread and how many draws were made since it was set."""
+
+    def __init__(self) -> None:
+        self.seed = secrets.randbits(64)
+        self.draws = 0
+
+
+_STATE = _Seed()
+
+
+def set_seed(seed: int) -> None:
+    """Make the draws that follow in this thread repeatable: the n-th draw depends on `seed` and n alone."""
+    _STATE.seed, _STATE.draws = int(seed) % 2**64, 0
+
+
+def next_key(seed: int | None = None) -> Array:
+    """The key of the next draw, two 64-bit words: (seed, number of the draw). With `seed`, the key of that seed alone."""
+    if seed is not None:
+        return np.array([int(seed) % 2**64, 2**63], np.uint64)
+    _STATE.draws += 1
+    return np.array([_STATE.seed, _STATE.draws], np.uint64)
+
+
+def words(key: Array, shape: tuple[int, ...], at: Any) -> Array:
+    """One 64-bit word for each element of the piece `at` = ((start, stop, total) of each axis) of a tensor."""
+    totals = [total for _, _, total in at]
+    split = next((axis for axis, (start, stop, total) in enumerate(at) if stop - start != total), None)
+    if split is None or split == 0:
+        width = math.prod(totals[1:])
+        start = at[0][0] * width if at else 0
+        return _stream(key, start, math.prod(shape)).reshape(shape)
+    # A piece of a later axis is a run of words in every row of the whole.
+    start, stop, total = at[split]
+    inner = math.prod(totals[split + 1 :])
+    runs = [_stream(key, (row * total + start) * inner, (stop - start) * inner) for row in range(math.prod(totals[:split]))]
+    return np.concatenate(runs).reshape(shape) if runs else np.empty(shape, np.uint64)
+
+
+def _stream(key: Array, start: int, count: int) -> Array:
+    """`count` words of the stream of `key` from position `start` on; Philox makes four at a time."""
+    generator = np.random.Philox(key=key, counter=start // 4)
+    skip = start % 4
+    return generator.random_raw(skip + count)[skip:] if count else np.empty(0, np.uint64)
+
+
+def _uniform(key: Array, shape: Any, dtype: Any, at: Any) -> Array:
+    """Multiples of 2**-24 (float32) or 2**-53 in [0, 1): the top bits of a word."""
+    raw = words(key, shape, at)
+    if dtype == np.float64:
+        return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return ((raw >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)).astype(dtype)
+
+
+def _normal(key: Array, shape: Any, dtype: Any, at: Any) -> Array:
+    """Standard normal numbers by the inverse of the distribution function at the middle of one of 2**53 intervals."""
+    raw = words(key, shape, at)
+    return inverse_normal(((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53).astype(dtype)
+
+
+def _integers(key: Array, low: Array, high: Array, shape: Any, dtype: Any, at: Any) -> Array:
+    """low + floor(word * (high - low) / 2**64): multiply-shift, with the 128-bit product in two halves."""
+    raw = words(key, shape, at)
+    span = np.uint64(int(high) - int(low))
+    top, bottom = raw >> np.uint64(32), raw & np.uint64(2**32 - 1)
+    span_top, span_bottom = span >> np.uint64(32), span & np.uint64(2**32 - 1)
+    middle = top * span_bottom + ((bottom * span_bottom) >> np.uint64(32))
+    carry = bottom * span_top + (middle & np.uint64(2**32 - 1))
+    result = top * span_top + (middle >> np.uint64(32)) + (carry >> np.uint64(32))
+    return (result.astype(np.int64) + np.int64(low)).astype(dtype)
+
+
+# Wichura's algorithm AS 241 (Applied Statistics 37, 1988), PPND16: relative error about 1e-16.
+_CENTRE = (
+    (2509.0809287301226727, 33430.575583588128105, 67265.770927008700853, 45921.953931549871457, 13731.693765509461125,
+     1971.5909503065514427, 133.14166789178437745, 3.387132872796366608),
+    (5226.495278852545925, 28729.085735721942674, 39307.89580009271061, 21213.794301586595867, 5394.1960214247511077,
+     687.1870074920579083, 42.313330701600911252, 1.0),
+)  # fmt: skip
+_MIDDLE = (
+    (7.7454501427834140764e-4, 0.0227238449892691845833, 0.24178072517745061177, 1.27045825245236838258,
+     3.64784832476320460504, 5.7694972214606914055, 4.6303378461565452959, 1.42343711074968357734),
+    (1.05075007164441684324e-9, 5.475938084995344946e-4, 0.0151986665636164571966, 0.14810397642748007459,
+     0.68976733498510000455, 1.6763848301838038494, 2.05319162663775882187, 1.0),
+)  # fmt: skip
+_TAIL = (
+    (2.01033439929228813265e-7, 2.71155556874348757815e-5, 0.0012426609473880784386, 0.026532189526576123093,
+     0.29656057182850489123, 1.7848265399172913358, 5.4637849111641143699, 6.6579046435011037772),
+    (2.04426310338993978564e-15, 1.4215117583164458887e-7, 1.8463183175100546818e-5, 7.868691311456132591e-4,
+     0.0148753612908506148525, 0.13692988092273580531, 0.59983220655588793769, 1.0),
+)  # fmt: skip
+
+
+def _ratio(x: Array, coefficients: Any) -> Array:
+    return np.polyval(coefficients[0], x) / np.polyval(coefficients[1], x)  # type: ignore[no-any-return]
+
+
+def inverse_normal(p: Array) -> Array:
+    """The number below which a standard normal number falls with probability `p`, for p in (0, 1)."""
+    q = p - 0.5
+    out = q * _ratio(0.180625 - q * q, _CENTRE)
+    outside = np.abs(q) > 0.425
+    if outside.any():
+        side = q[outside]
+        r = np.sqrt(-np.log(np.minimum(p[outside], 1 - p[outside])))
+        tail = np.where(r <= 5, _ratio(r - 1.6, _MIDDLE), _ratio(r - 5, _TAIL))
+        out[outside] = np.copysign(tail, side)
+    return out
+
+
+def _shape_attrs(*types: Any, shape: Any, dtype: Any) -> dict[str, Any]:
+    return {"shape": freeze(shape), "dtype": np.dtype(dtype)}
+
+
+def _drawn(count: int) -> Any:
+    return lambda types, attrs: (tuple(one.dtype for one in types), attrs["dtype"])
+
+
+def _factors(types: Any, attrs: Any) -> str:
+    return f"[key]{', ' * (len(types) - 1)} -> {' '.join(f'a{axis}' for axis in range(len(attrs['shape'])))}"
+
+
+uniform_op = define(
+    "random_uniform", _factors, _uniform, attrs=_shape_attrs, dtype=_drawn(1), flops=5, doc="Uniform numbers in [0, 1)."
+)
+normal_op = define(
+    "random_normal", _factors, _normal, attrs=_shape_attrs, dtype=_drawn(1), flops=60, doc="Standard normal numbers."
+)
+integers_op = define(
+    "random_integers", _factors, _integers, attrs=_shape_attrs, dtype=_drawn(3), flops=10, doc="Uniform integers in [low, high)."
+)
+
+
+def _key(seed: int | None) -> Tensor:
+    return tensor_of(make_input(KEY_TYPE, "key", value=next_key(seed)))
+
+
+def uniform(
+    shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = np.float32, seed: int | None = None
+) -> Tensor:
+    """Random numbers of `shape`, uniform in [minval, maxval); integers where `dtype` is one.
+
+    `maxval` is 1 if not given and must be given for integers. With the same `seed`, or after `set_seed`, the same
+    numbers come again, however the tensor is cut over tasks.
+
+    >>> import flowgraph as fg
+    >>> fg.random.uniform([2, 2], maxval=255, dtype="int32", seed=1).shape
+    (2, 2)
+    """
+    kind = as_dtype(dtype)
+    shape = freeze(shape)
+    if kind.kind in "iu":
+        if maxval is None:
+            raise UsageError(f"random {kind} without maxval", "integers have no natural range", "Give maxval.")
+        if not int(minval) < int(maxval):
+            raise UsageError(f"integers in [{minval}, {maxval})", "the range is empty", "Give maxval above minval.")
+        bounds = tuple(convert(np.asarray(int(value), np.int64)) for value in (minval, maxval))
+        return apply(integers_op, (_key(seed), *bounds), {"shape": shape, "dtype": kind})  # type: ignore[no-any-return]
+    if kind.kind != "f":
+        raise DTypeError(f"random numbers of dtype {kind}", "it is neither integer nor real", "Use a float or int dtype.")
+    drawn = apply(uniform_op, (_key(seed),), {"shape": shape, "dtype": kind})
+    top = 1 if maxval is None else maxval
+    if isinstance(minval, int | float) and isinstance(top, int | float) and (minval, top) == (0, 1):
+        return drawn  # type: ignore[no-any-return]
+    return drawn * (convert(top).astype(kind) - convert(minval).astype(kind)) + convert(minval).astype(kind)  # type: ignore[no-any-return]
+
+
+def normal(shape: Any, mean: Any = 0, stddev: Any = 1, dtype: Any = np.float32, seed: int | None = None) -> Tensor:
+    """Random numbers of `shape` from the normal distribution with `mean` and `stddev`.
+
+    >>> import flowgraph as fg
+    >>> bool(fg.random.normal([3], seed=1).numpy().tolist() == fg.random.normal([3], seed=1).numpy().tolist())
+    True
+    """
+    kind = as_dtype(dtype)
+    if kind.kind != "f":
+        raise DTypeError(f"normal numbers of dtype {kind}", "they are real", "Use float32 or float64.")
+    drawn = apply(normal_op, (_key(seed),), {"shape": freeze(shape), "dtype": kind})
+    return drawn * convert(stddev).astype(kind) + convert(mean).astype(kind)  # type: ignore[no-any-return]

@@ -1,0 +1,529 @@
+"""Operations that move or repeat elements without computing with them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from flowgraph.errors import ShapeError, UsageError
+from flowgraph.op import define
+from flowgraph.tensor import Tensor, apply, convert, freeze
+from flowgraph.types import Dim, Shape, Size, affine, normal_axes, normal_axis, product, promote
+
+
+def _names(count: int, letter: str = "a") -> list[str]:
+    return [f"{letter}{index}" for index in range(count)]
+
+
+def _checked_shape(shape: Any) -> Shape:
+    lengths = shape if isinstance(shape, tuple) else (shape,)
+    for length in lengths:
+        if not isinstance(length, Dim) and (isinstance(length, bool) or not isinstance(length, int | np.integer)):
+            raise UsageError(f"shape {shape}", f"{length!r} is no length", "A shape is a tuple of integers.")
+    return lengths
+
+
+# transpose
+
+
+def _transpose_attrs(x: Any, /, axes: Any = None) -> dict[str, Any]:
+    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(normal_axis(axis, x.ndim) for axis in axes)
+    if sorted(order) != list(range(x.ndim)):
+        raise UsageError(f"axes={axes} for {x}", "not every axis is named once", "Name each axis exactly once.")
+    return {"axes": order}
+
+
+transpose = define(
+    "transpose",
+    lambda types, attrs: f"{' '.join(_names(types[0].ndim))} -> {' '.join(f'a{axis}' for axis in attrs['axes'])}",
+    lambda x, axes: np.transpose(x, axes),
+    attrs=_transpose_attrs,
+    dtype="keep",
+    view=lambda types, attrs: "{0}.T" if attrs["axes"] == (1, 0) else f"{{0}}.transpose({attrs['axes']})",
+    gradient=lambda g, out, x, axes: (transpose(g, axes=tuple(int(axis) for axis in np.argsort(axes))),),
+    flops=0,
+    samples=lambda: [(((3, 4),), {}), (((2, 3, 4),), {"axes": (1, 2, 0)})],
+    doc="x with its axes in the order `axes` (reversed if None).",
+)
+
+# reshape
+
+
+def _reshape_attrs(x: Any, /, shape: Any) -> dict[str, Any]:
+    lengths = list(_checked_shape(freeze(shape)))
+    total = product(x.shape)
+    if lengths.count(-1) == 1:
+        rest = product(tuple(length for length in lengths if isinstance(length, Dim) or length != -1))
+        lengths[lengths.index(-1)] = _quotient(total, rest, x, shape)
+    if any(isinstance(length, int) and length < 0 for length in lengths) or product(tuple(lengths)) != total:
+        raise ShapeError(
+            f"{x} in shape {tuple(shape) if isinstance(shape, tuple | list) else shape}",
+            f"it has {total} elements, the shape has {product(tuple(lengths)) if -1 not in lengths else 'two lengths -1'}",
+            "Give lengths whose product is the number of elements; one of them may be -1.",
+        )
+    return {"shape": tuple(lengths)}
+
+
+def _quotient(total: Size, rest: Size, x: Any, shape: Any) -> Size:
+    error = ShapeError(
+        f"{x} in shape {shape}",
+        f"{total} elements do not divide into parts of {rest}",
+        "Give lengths whose product divides the number of elements.",
+    )
+    if isinstance(rest, Dim):
+        if isinstance(total, Dim) and total.base is rest.base and not total.plus and total.times % rest.times == 0:
+            return total.times // rest.times
+        raise error
+    times = total.times if isinstance(total, Dim) else total
+    if rest == 0 or times % rest or (isinstance(total, Dim) and total.plus):
+        raise error
+    return affine(total.base, times // rest) if isinstance(total, Dim) else times // rest
+
+
+def reshape_factors(source: Shape, target: Shape) -> str:
+    """The factor string of a reshape: axes are matched from the left in the smallest groups of equal product.
+
+    >>> reshape_factors((6, 4), (2, 3, 4))
+    '(c0 c1) c2 -> c0 c1 c2'
+    """
+    left: list[str] = []
+    right: list[str] = []
+    i = j = number = 0
+    while i < len(source) or j < len(target):
+        i_end, j_end = i + (i < len(source)), j + (j < len(target))
+        while product(source[i:i_end]) != product(target[j:j_end]):
+            a, b = product(source[i:i_end]), product(target[j:j_end])
+            if (j_end < len(target) and _smaller(b, a)) or i_end == len(source):
+                j_end += 1
+            else:
+                i_end += 1
+        ones_i = [k for k in range(i, i_end) if source[k] == 1]
+        ones_j = [k for k in range(j, j_end) if target[k] == 1]
+        real_i = [k for k in range(i, i_end) if k not in ones_i]
+        real_j = [k for k in range(j, j_end) if k not in ones_j]
+        if len(real_i) <= 1 or len(real_j) <= 1:
+            parts = [f"c{number + k}" for k in range(max(len(real_i), len(real_j)))]
+            number += len(parts)
+            left += _group(range(i, i_end), ones_i, parts, len(real_i))
+            right += _group(range(j, j_end), ones_j, parts, len(real_j))
+        else:  # the axes do not nest: all stay whole
+            for out, count in ((left, i_end - i), (right, j_end - j)):
+                out += [f"[c{number + k}]" for k in range(count)]
+                number += count
+        i, j = i_end, j_end
+    return f"{' '.join(left)} -> {' '.join(right)}"
+
+
+def _smaller(a: Size, b: Size) -> bool:
+    """Whether `a` elements are fewer than `b`; an unknown length counts as large."""
+    key = [(1, v.times) if isinstance(v, Dim) else (0, v) for v in (a, b)]
+    return key[0] < key[1]
+
+
+def _group(axes: range, ones: list[int], parts: list[str], real: int) -> list[str]:
+    if real == len(parts):
+        rest = iter(parts)
+        return ["1" if axis in ones else next(rest) for axis in axes]
+    whole = f"({' '.join(parts)})" if len(parts) > 1 else "".join(parts)
+    return ["1" if axis in ones else whole for axis in axes]
+
+
+reshape = define(
+    "reshape",
+    lambda types, attrs: reshape_factors(types[0].shape, attrs["shape"]),
+    lambda x, shape: np.reshape(x, shape),
+    attrs=_reshape_attrs,
+    dtype="keep",
+    view=lambda types, attrs: "{0}.reshape({shape})",
+    gradient=lambda g, out, x, shape: (reshape(g, x.shape),),
+    flops=0,
+    samples=lambda: [(((6, 4),), {"shape": (2, 3, 4)}), (((6, 4),), {"shape": (-1,)}), (((6, 4),), {"shape": (8, 3)})],
+    doc="x with the same elements in `shape`; one length may be -1.",
+)
+
+# expand_dims and squeeze
+
+
+def _expand_attrs(x: Any, /, axis: Any = 0) -> dict[str, Any]:
+    count = len(axis) if isinstance(axis, tuple) else 1
+    return {"axis": normal_axes(axis, x.ndim + count)}
+
+
+def _expand_factors(types: Any, attrs: Any) -> str:
+    rest = iter(_names(types[0].ndim))
+    result = ["1" if axis in attrs["axis"] else next(rest) for axis in range(types[0].ndim + len(attrs["axis"]))]
+    return f"{' '.join(_names(types[0].ndim))} -> {' '.join(result)}"
+
+
+def _expand_view(types: Any, attrs: Any) -> str:
+    rank = types[0].ndim + len(attrs["axis"])
+    return f"{{0}}[{', '.join('None' if axis in attrs['axis'] else ':' for axis in range(rank))}]"
+
+
+expand_dims = define(
+    "expand_dims",
+    _expand_factors,
+    lambda x, axis: np.expand_dims(x, axis),
+    attrs=_expand_attrs,
+    dtype="keep",
+    view=_expand_view,
+    gradient=lambda g, out, x, axis: (squeeze(g, axis),),
+    flops=0,
+    samples=lambda: [(((3, 4),), {"axis": 1}), (((3, 4),), {"axis": (0, -1)})],
+    doc="x with a new axis of length 1 at position `axis` of the result.",
+)
+
+
+def _squeeze_attrs(x: Any, /, axis: Any = None) -> dict[str, Any]:
+    axes = tuple(i for i, length in enumerate(x.shape) if length == 1) if axis is None else normal_axes(axis, x.ndim)
+    for one in axes:
+        if x.shape[one] != 1:
+            raise ShapeError(
+                f"squeeze axis {one} of {x}", f"its length is {x.shape[one]}, not 1", "Only axes of length 1 go away."
+            )
+    return {"axis": axes}
+
+
+def _squeeze_factors(types: Any, attrs: Any) -> str:
+    names = ["1" if axis in attrs["axis"] else f"a{axis}" for axis in range(types[0].ndim)]
+    return f"{' '.join(names)} -> {' '.join(name for i, name in enumerate(names) if i not in attrs['axis'])}"
+
+
+squeeze = define(
+    "squeeze",
+    _squeeze_factors,
+    lambda x, axis: np.squeeze(x, axis),
+    attrs=_squeeze_attrs,
+    dtype="keep",
+    view=lambda types, attrs: f"{{0}}[{', '.join('0' if a in attrs['axis'] else ':' for a in range(types[0].ndim)) or '...'}]",
+    gradient=lambda g, out, x, axis: (expand_dims(g, axis) if axis else g,),
+    flops=0,
+    samples=lambda: [(((3, 1, 4),), {}), (((1, 4, 1),), {"axis": -1})],
+    doc="x without the axes of length 1 named by `axis` (all of them if None).",
+)
+
+# broadcasting
+
+
+def _stretch_factors(rank: int, source: Shape, target: Shape) -> list[str]:
+    offset = len(target) - rank
+    if offset < 0:
+        raise ShapeError(
+            f"to broadcast shape {source} to {target}", "the target has fewer axes", "Give a shape with more axes."
+        )
+    return [
+        "1" if length == 1 and target[axis + offset] != 1 else f"a{axis + offset}" for axis, length in enumerate(source)
+    ]
+
+
+broadcast_to = define(
+    "broadcast_to",
+    lambda types, attrs: (
+        f"{' '.join(_stretch_factors(types[0].ndim, types[0].shape, attrs['shape']))}"
+        f" -> {' '.join(_names(len(attrs['shape'])))}"
+    ),
+    lambda x, shape: np.broadcast_to(x, shape),
+    attrs=lambda x, /, shape: {"shape": _checked_shape(freeze(shape))},
+    dtype="keep",
+    view=lambda types, attrs: "broadcast_to({0}, {shape})",
+    gradient=lambda g, out, x, shape: (g,),  # the driver sums it back to the shape of x
+    flops=0,
+    samples=lambda: [(((4,),), {"shape": (3, 4)}), (((3, 1),), {"shape": (2, 3, 4)})],
+    doc="x repeated to `shape` without being copied.",
+)
+broadcast_like = define(
+    "broadcast_like",
+    lambda types, attrs: (
+        f"{' '.join(_stretch_factors(types[0].ndim, types[0].shape, types[1].shape))},"
+        f" ~ {' '.join(_names(types[1].ndim))} -> {' '.join(_names(types[1].ndim))}"
+    ),
+    lambda x, shape: np.broadcast_to(x, shape),
+    dtype=lambda types, attrs: (tuple(one.dtype for one in types), types[0].dtype),
+    view=lambda types, attrs: "broadcast_to({0}, {shape})",
+    gradient=lambda g, out, x, like: (g, None),
+    flops=0,
+    samples=lambda: [(((4,), (3, 4)), {}), (((), (3, 4)), {})],
+    doc="x repeated to the shape of another tensor, whose values are not read.",
+)
+size = define(
+    "size",
+    lambda types, attrs: f"~ {' '.join(_names(types[0].ndim))} ->",
+    lambda operand_shapes, axes, dtype: np.asarray(math.prod(operand_shapes[0][axis] for axis in axes), dtype),
+    attrs=lambda x, /, axes=None, dtype=np.dtype(np.int32): {"axes": normal_axes(axes, x.ndim), "dtype": np.dtype(dtype)},
+    dtype=lambda types, attrs: ((types[0].dtype,), attrs["dtype"]),
+    gradient=lambda g, out, x: (None,),
+    flops=0,
+    samples=lambda: [(((3, 4),), {}), (((3, 4),), {"axes": (0,)})],
+    doc="The number of elements along `axes` (all if None), as a scalar of `dtype`; no element is read.",
+)
+
+# concat
+
+
+def _concat_attrs(*types: Any, axis: int = 0) -> dict[str, Any]:
+    if not types:
+        raise UsageError("concat of no tensors", "there is nothing to join", "Give at least one tensor.")
+    at = normal_axis(axis, types[0].ndim)
+    for one in types[1:]:
+        if one.ndim != types[0].ndim:
+            raise ShapeError(
+                f"concat of {', '.join(map(str, types))}", "they differ in their number of axes", "Reshape them first."
+            )
+    return {"axis": at, "shape": _joined([one.shape for one in types], at)}
+
+
+def _joined(shapes: list[Shape], axis: int) -> Shape:
+    plus = sum(shape[axis] if isinstance(shape[axis], int) else shape[axis].plus for shape in shapes)  # type: ignore[union-attr,misc]
+    dims = [length for shape in shapes if isinstance(length := shape[axis], Dim)]
+    if len({dim.base for dim in dims}) > 1:
+        raise ShapeError("concat", f"lengths {dims} are unknown", "Give the lengths as numbers.")
+    total: Size = affine(dims[0].base, sum(dim.times for dim in dims), plus) if dims else plus
+    return (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
+
+
+def _concat_factors(types: Any, attrs: Any) -> str:
+    names = _names(types[0].ndim)
+    parts = []
+    for number in range(len(types)):
+        parts.append(" ".join(f"<o{number}>" if a == attrs["axis"] else n for a, n in enumerate(names)))
+    return f"{', '.join(parts)} -> {' '.join('<o>' if a == attrs['axis'] else n for a, n in enumerate(names))}"
+
+
+def _concat_dtype(types: Any, attrs: Any) -> Any:
+    common = types[0].dtype
+    for one in types[1:]:
+        common = promote(common, one.dtype)
+    return (common,) * len(types), common
+
+
+def _concat_gradient(g: Tensor, out: Tensor, *xs: Tensor, axis: int) -> Any:
+    grads, start = [], 0
+    for x in xs:
+        length = x.shape[axis]
+        assert isinstance(length, int)
+        grads.append(g[(slice(None),) * axis + (slice(start, start + length),)])
+        start += length
+    return tuple(grads)
+
+
+concat_op = define(
+    "concat",
+    _concat_factors,
+    lambda *xs, axis: np.concatenate(xs, axis),
+    attrs=_concat_attrs,
+    dtype=_concat_dtype,
+    gradient=_concat_gradient,
+    flops=0,
+    samples=lambda: [(((3, 4), (2, 4)), {"axis": 0}), (((3, 4), (3, 1), (3, 2)), {"axis": -1})],
+    doc="Tensors joined along `axis`.",
+)
+
+
+def concat(tensors: Any, axis: int = 0) -> Tensor:
+    """The tensors of a list joined along `axis`; all other lengths must agree.
+
+    >>> import flowgraph as fg
+    >>> fg.concat([fg.constant([1, 2]), fg.constant([3])]).tolist()
+    [1, 2, 3]
+    """
+    return apply(concat_op, tuple(convert(one) for one in tensors), {"axis": axis})  # type: ignore[no-any-return]
+
+
+# basic slicing
+
+
+def _slice_bounds(part: Any, length: Size) -> tuple[int, int, Size]:
+    """(start, step, number of elements) of a slice of an axis of `length`."""
+    _, start, stop, step = part
+    if isinstance(length, int):
+        begin, end, stride = slice(start, stop, step).indices(length)
+        return begin, stride, len(range(begin, end, stride))
+    begin, stride = start or 0, 1 if step is None else step
+    if stride != 1 or begin < 0 or (stop is not None and stop >= 0):
+        raise ShapeError(
+            f"the slice {start}:{stop}:{step} of an axis of length {length}",
+            "how many elements it has is not known until the program runs",
+            "Slice such an axis as x[a:] or x[:-b].",
+        )
+    return begin, 1, affine(length.base, length.times, length.plus - begin + (stop or 0))
+
+
+def _getitem_attrs(x: Any, /, key: Any) -> dict[str, Any]:
+    parts = list(key)
+    parts += [("slice", None, None, None)] * (x.ndim - sum(part is not None for part in parts))
+    canonical: list[Any] = []
+    axis = 0
+    for part in parts:
+        if part is None:
+            canonical.append(None)
+            continue
+        length = x.shape[axis]
+        if isinstance(part, tuple):
+            start, step, count = _slice_bounds(part, length)
+            whole = start == 0 and step == 1 and count == length
+            canonical.append(("slice", None, None, None) if whole else part)
+        elif isinstance(length, int) and not -length <= part < length:
+            raise ShapeError(
+                f"index {part} of an axis of length {length}", "it lies outside", f"Use {-length} to {length - 1}."
+            )
+        else:
+            canonical.append(part)
+        axis += 1
+    return {"key": tuple(canonical), "shape": _sliced_shape(x.shape, canonical)}
+
+
+def _sliced_shape(shape: Shape, key: Any) -> Shape:
+    result: list[Size] = []
+    axis = 0
+    for part in key:
+        if part is None:
+            result.append(1)
+            continue
+        if isinstance(part, tuple):
+            result.append(_slice_bounds(part, shape[axis])[2])
+        axis += 1
+    return tuple(result)
+
+
+def _slice_axes(key: Any) -> tuple[str, str]:
+    """The factor strings of the sliced tensor and of the slice: whole axes keep their factor, others are intervals."""
+    left, right = [], []
+    for number, part in enumerate(key):
+        if part is None:
+            right.append("1")
+        elif part == ("slice", None, None, None):
+            left.append(f"a{number}")
+            right.append(f"a{number}")
+        else:
+            left.append(f"<i{number}>")
+            right += [f"<o{number}>"] if isinstance(part, tuple) else []
+    return " ".join(left), " ".join(right)
+
+
+def numpy_key(key: Any) -> tuple[Any, ...]:
+    """`key` as numpy takes it."""
+    return tuple(slice(*part[1:]) if isinstance(part, tuple) else part for part in key)
+
+
+def _key_text(key: Any) -> str:
+    words = []
+    for part in key:
+        if isinstance(part, tuple):
+            words.append(":".join("" if v is None else str(v) for v in part[1:]))
+        else:
+            words.append(str(part))
+    return ", ".join(words) or "..."
+
+
+getitem = define(
+    "getitem",
+    lambda types, attrs: " -> ".join(_slice_axes(attrs["key"])),
+    lambda x, key: np.asarray(x)[numpy_key(key)],
+    attrs=lambda x, /, key, shape=None: _getitem_attrs(x, key=key),
+    dtype="keep",
+    view=lambda types, attrs: f"{{0}}[{_key_text(attrs['key'])}]",
+    gradient=lambda g, out, x, key: (scatter_slice(g, x, key=key), ),
+    flops=0,
+    samples=lambda: [
+        (((5, 4),), {"key": (("slice", None, None, None), 1)}),
+        (((5, 4),), {"key": (("slice", 1, -1, 2),)}),
+        (((5, 4),), {"key": (None, 2, ("slice", None, None, -1))}),
+    ],
+    doc="The elements of x at `key`: integers, slices, None for a new axis.",
+)
+
+
+def _scatter_slice(g: Any, shape: Any, key: Any) -> Any:
+    result = np.zeros(shape, g.dtype)
+    result[numpy_key(key)] = g
+    return result
+
+
+def _scatter_factors(types: Any, attrs: Any) -> str:
+    whole, part = _slice_axes(attrs["key"])
+    # The result has the axes of x; an interval of it is bound to x's length through the shape operand.
+    return f"{part}, ~ {whole} -> {whole}"
+
+
+scatter_slice = define(
+    "scatter_slice",
+    _scatter_factors,
+    _scatter_slice,
+    attrs=lambda g, like, /, key: {"key": tuple(key)},
+    dtype=lambda types, attrs: (tuple(one.dtype for one in types), types[0].dtype),
+    gradient=lambda g, out, x, like, key: (getitem(g, key=key), None),
+    flops=0,
+    samples=lambda: [(((5,), (5, 4)), {"key": (("slice", None, None, None), 1)})],
+    doc="Zeros of the shape of another tensor, with x at `key`.",
+)
+
+
+# filled tensors: a scalar, broadcast
+
+
+def full(shape: Any, value: Any, dtype: Any = None) -> Tensor:
+    """A tensor of `shape` with `value` everywhere.
+
+    >>> import flowgraph as fg
+    >>> fg.full((2,), 7).tolist()
+    [7, 7]
+    """
+    value = convert(value)
+    return broadcast_to(value if dtype is None else value.astype(dtype), freeze(shape))  # type: ignore[no-any-return]
+
+
+def ones(shape: Any, dtype: Any = np.float32) -> Tensor:
+    """A tensor of `shape` with 1 everywhere.
+
+    >>> import flowgraph as fg
+    >>> fg.ones((2, 1)).tolist()
+    [[1.0], [1.0]]
+    """
+    return full(shape, 1, dtype)
+
+
+def zeros(shape: Any, dtype: Any = np.float32) -> Tensor:
+    """A tensor of `shape` with 0 everywhere.
+
+    >>> import flowgraph as fg
+    >>> fg.zeros((2,)).tolist()
+    [0.0, 0.0]
+    """
+    return full(shape, 0, dtype)
+
+
+def _arange(first: Any, step: Any, shape: Any, at: Any) -> Any:
+    start, stop, _ = at[0]
+    index = np.arange(start, stop)
+    return (first + step * index.astype(np.result_type(first))).astype(np.asarray(first).dtype)
+
+
+arange_op = define(
+    "arange",
+    ", -> i",
+    _arange,
+    attrs=lambda first, step, /, shape: {"shape": tuple(shape)},
+    gradient=lambda g, out, first, step: (None, None),
+    samples=lambda: [(((), ()), {"shape": (7,)})],
+    doc="first, first + step, first + 2 step, ...: as many numbers as `shape` says.",
+)
+
+
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Tensor:
+    """The numbers from `start` (0 if only one is given) up to but not including `stop`, in steps of `step`.
+
+    >>> import flowgraph as fg
+    >>> fg.arange(1, 7, 2).tolist()
+    [1, 3, 5]
+    """
+    first, last = (0, start) if stop is None else (start, stop)
+    if step == 0:
+        raise UsageError("arange with step 0", "it would never end", "Give a step other than 0.")
+    count = max(math.ceil((last - first) / step), 0)
+    result = np.result_type(type(first), type(step)) if dtype is None else np.dtype(dtype)
+    if dtype is None:
+        result = np.dtype(np.int32 if result.kind == "i" else np.float32)
+    pair = [convert(np.asarray(value, result)) for value in (first, step)]
+    return apply(arange_op, tuple(pair), {"shape": (count,)})  # type: ignore[no-any-return]

@@ -1,0 +1,52 @@
+"""What all tests share: Hypothesis profiles, dask's settings, and one cluster of processes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import dask
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# "ci" gives the same examples on every run and machine; `pytest --hypothesis-profile=thorough` goes looking for more.
+# Neither counts seconds: the machines that run tests are busy.
+settings.register_profile(
+    "ci", max_examples=50, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", settings.get_profile("ci"), max_examples=1000, derandomize=False)
+settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dask_settings() -> Iterator[None]:
+    """Refuses keys that dask can only make at random: such a task would never be found again after a restart."""
+    with dask.config.set({"tokenize.ensure-deterministic": True}):
+        yield
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Client]:
+    """A client of two processes with one thread each. It is not dask's default client: tests name it.
+
+    Tests that kill workers, or change them for good, start a cluster of their own.
+    """
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs=logging.ERROR,
+        ) as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        yield client
