@@ -1,0 +1,18 @@
+"""The passes: each maps a graph to a graph of the same meaning with less work in it."""
+
+from __future__ import annotations
+
+from flowgraph.graph import Graph
+from flowgraph.passes.cull import cull
+from flowgraph.passes.fold import fold
+from flowgraph.passes.share import share
+from flowgraph.passes.simplify import simplify
+
+__all__ = ["cull", "fold", "optimise", "share", "simplify"]
+
+
+def optimise(graph: Graph) -> Graph:
+    """`graph` after all passes. Sharing comes first and last: it makes equal nodes one, which lets rules see them."""
+    for one in (cull, share, fold, simplify, share):
+        graph = one(graph)
+    return graph.check()

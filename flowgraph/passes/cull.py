@@ -1,0 +1,25 @@
+"""cull: drop nodes that change nothing."""
+
+from __future__ import annotations
+
+from flowgraph.graph import Graph, Node, make_node
+
+
+def cull(graph: Graph) -> Graph:
+    """The graph without identities: wishes about cuts (heard by now), casts to the same dtype, reshapes to the same shape.
+
+    Nodes that no output needs are not in a graph to begin with: it is a walk from its outputs.
+    """
+    return graph.rebuild(_rule)
+
+
+_IDENTITIES = frozenset({"astype", "reshape", "broadcast_to", "broadcast_like", "getitem", "expand_dims", "squeeze"})
+
+
+def _rule(node: Node, inputs: tuple[Node, ...]) -> Node:
+    if node.op.name == "shard":
+        return inputs[0]
+    if node.op.name in _IDENTITIES and inputs[0].type == node.type:
+        if node.op.name != "getitem" or all(part == ("slice", None, None, None) for part in node.attr("key")):
+            return inputs[0]
+    return node if inputs == node.inputs else make_node(node.op, inputs, node.attrs, node.where)

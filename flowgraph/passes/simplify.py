@@ -1,0 +1,148 @@
+"""simplify: rewrite a few forms into cheaper ones. Each rule is a function of a node whose operands are simple already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flowgraph.graph import Graph, Node, make_node, operand_types
+from flowgraph.op import OPS, infer
+
+
+def simplify(graph: Graph) -> Graph:
+    """The graph after the rules below, applied until nothing changes."""
+    for _ in range(8):
+        simpler = graph.rebuild(_rule)
+        if simpler.outputs == graph.outputs:
+            return simpler
+        graph = simpler
+    raise AssertionError("the rules of simplify undo one another")
+
+
+def _rule(node: Node, inputs: tuple[Node, ...]) -> Node:
+    if inputs != node.inputs:
+        node = make_node(node.op, inputs, node.attrs, node.where)
+    for rule in _RULES.get(node.op.name, ()) or (unstretch,) * (node.op.factors in _ELEMENTWISE):
+        better = rule(node)
+        if better is not None:
+            assert better.type == node.type, f"{rule.__name__}: {node} became {better}"
+            return better
+    return node
+
+
+_ELEMENTWISE = frozenset({"... -> ...", "..., ... -> ...", "..., ..., ... -> ..."})
+
+
+def _new(name: str, *inputs: Node, like: Node, **attrs: object) -> Node:
+    return make_node(OPS[name], inputs, tuple(sorted(attrs.items())), like.where)
+
+
+def _is_constant(node: Node, value: float) -> bool:
+    return node.op.name == "constant" and node.attr("value") == value
+
+
+def _is_scalar(node: Node) -> bool:
+    return node.type.shape == ()
+
+
+def unstretch(node: Node) -> Node | None:
+    """add(broadcast(x), y) = add(x, y) where y has the shape of the result anyway: operands broadcast by themselves."""
+    for index, operand in enumerate(node.inputs):
+        source = operand
+        while source.op.name in ("broadcast_like", "broadcast_to") or _leading_ones(source):
+            source = source.inputs[0]
+        if source is operand:
+            continue
+        inputs = (*node.inputs[:index], source, *node.inputs[index + 1 :])
+        if infer(node.op, operand_types(node.op, inputs, node.attrs), node.attrs).types == node.types:
+            return make_node(node.op, inputs, node.attrs, node.where)
+    return None
+
+
+def _leading_ones(node: Node) -> bool:
+    """Whether `node` only puts axes of length 1 in front, which broadcasting does too."""
+    return node.op.name == "expand_dims" and node.attr("axis") == tuple(range(len(node.attr("axis"))))
+
+
+def drop_one(node: Node) -> Node | None:
+    """x * 1 = x and x / 1 = x."""
+    x, y = node.inputs
+    if _is_constant(y, 1) and x.type == node.type:
+        return x
+    if node.op.name == "multiply" and _is_constant(x, 1) and y.type == node.type:
+        return y
+    return None
+
+
+def group_scalars(node: Node) -> Node | None:
+    """s * (t * x) = (s * t) * x for scalars s and t: one pass over x instead of two."""
+    for s, product in (node.inputs, node.inputs[::-1]):
+        if _is_scalar(s) and product.op.name == "multiply" and not _is_scalar(product):
+            for t, x in (product.inputs, product.inputs[::-1]):
+                if _is_scalar(t):
+                    return _new("multiply", _new("multiply", s, t, like=node), x, like=node)
+    return None
+
+
+def power_of_small(node: Node) -> Node | None:
+    """x ** 1 = x and x ** 2 = x * x."""
+    x, y = node.inputs
+    if _is_constant(y, 1) and x.type == node.type:
+        return x
+    if _is_constant(y, 2) and x.type == node.type:
+        return _new("square", x, like=node)
+    return None
+
+
+def sum_of_products(node: Node) -> Node | None:
+    """sum(x * y) over all axes is one inner product, sum(square(x)) that of x with itself."""
+    (x,) = node.inputs
+    if len(node.attr("axes")) != x.type.ndim or node.attr("keepdims") or x.type.dtype.kind != "f" or not x.type.ndim:
+        return None
+    if x.op.name == "square":
+        return _new("inner_product", x.inputs[0], x.inputs[0], like=node)
+    if x.op.name == "multiply" and all(one.type == x.type for one in x.inputs):
+        return _new("inner_product", *x.inputs, like=node)
+    return None
+
+
+def double_transpose(node: Node) -> Node | None:
+    """transpose(transpose(x)) is one transpose, or x."""
+    (x,) = node.inputs
+    order = node.attr("axes")
+    if order == tuple(range(len(order))):
+        return x
+    if x.op.name == "transpose":
+        inner = x.attr("axes")
+        return _new("transpose", x.inputs[0], like=node, axes=tuple(inner[axis] for axis in order))
+    return None
+
+
+def double_reshape(node: Node) -> Node | None:
+    """reshape(reshape(x)) = reshape(x), and a reshape to the shape of x is x."""
+    (x,) = node.inputs
+    if x.type == node.type:
+        return x
+    if x.op.name == "reshape":
+        return _new("reshape", x.inputs[0], like=node, shape=node.attr("shape"))
+    return None
+
+
+def undo_expand(node: Node) -> Node | None:
+    """squeeze(expand_dims(x)) = x, and the other way round."""
+    (x,) = node.inputs
+    partner = {"squeeze": "expand_dims", "expand_dims": "squeeze"}[node.op.name]
+    if x.op.name == partner and x.attr("axis") == node.attr("axis"):
+        return x.inputs[0]
+    return None
+
+
+_RULES: dict[str, tuple[Callable[[Node], Node | None], ...]] = {
+    "multiply": (unstretch, drop_one, group_scalars),
+    "divide": (unstretch, drop_one),
+    "power": (unstretch, power_of_small),
+    "sum": (sum_of_products,),
+    "transpose": (double_transpose,),
+    "reshape": (double_reshape,),
+    "squeeze": (undo_expand,),
+    "expand_dims": (undo_expand,),
+}
