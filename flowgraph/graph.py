@@ -18,7 +18,7 @@ class Node:
     Compared by identity. Make one with `make_node`, which works out its type.
     """
 
-    __slots__ = ("__weakref__", "attrs", "handle", "inputs", "memo", "op", "types", "where")
+    __slots__ = ("__weakref__", "attrs", "depth", "handle", "inputs", "memo", "op", "symbolic", "types", "where")
 
     def __init__(
         self, op: Op, inputs: tuple[Node, ...], attrs: Attrs, types: tuple[TensorType, ...], where: Any = None
@@ -36,6 +36,15 @@ class Node:
         """The value, where it is known: always for leaves, after a run for nodes that a user still holds. Walks stop here."""
         self.handle: Any = None
         """A weak reference to the user's Tensor, or None."""
+        self.symbolic = False
+        """Whether the value depends on an input that is fed when a program runs."""
+        self.depth = 0
+        """How many operations lie between this node and the nearest known values."""
+        for one in inputs:
+            if one.symbolic:
+                self.symbolic = True
+            if one.depth >= self.depth and one.memo is None:
+                self.depth = one.depth + 1
 
     @property
     def type(self) -> TensorType:
@@ -91,6 +100,7 @@ def make_input(of_type: TensorType, kind: str = "data", name: str = "", value: A
     """A leaf of `of_type`. `value` is what it holds, if that is known."""
     node = Node(INPUT, (), (("kind", kind), ("name", name)), (of_type,))
     node.memo = value
+    node.symbolic = value is None
     return node
 
 

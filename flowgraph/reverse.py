@@ -14,10 +14,10 @@ import numpy as np
 
 from flowgraph import tree
 from flowgraph.errors import GradientError
-from flowgraph.graph import ITEM, Node
+from flowgraph.graph import ITEM, Node, make_input
 from flowgraph.op import OPS, kernel_parameters
-from flowgraph.tensor import ACTIVE, Tensor, convert, describe_line, tensor_of
-from flowgraph.types import is_float
+from flowgraph.tensor import ACTIVE, Tensor, as_array, convert, describe_line, scalar, tensor_of
+from flowgraph.types import is_float, tensor_type
 
 Inputs = Callable[[Node], tuple[Node, ...]]
 
@@ -109,7 +109,8 @@ def _own_inputs(node: Node) -> tuple[Node, ...]:
 def _seed(target: Tensor, given: Any) -> Tensor:
     if given is not None:
         return convert(given).astype(target.dtype)
-    return OPS["broadcast_like"](convert(1).astype(target.dtype), target) if target.ndim else convert(1).astype(target.dtype)
+    one = tensor_of(scalar(1, target.dtype))
+    return OPS["broadcast_like"](one, target) if target.ndim else one
 
 
 def gradient(
@@ -138,8 +139,12 @@ def gradient(
     seeds = [_seed(y, g) for y, g in zip(ys, given, strict=True)]
     grads = reverse([y.node for y in ys], [x.node for x in xs], seeds, inputs)
     if unconnected == "zero":
-        grads = [OPS["broadcast_like"](convert(0).astype(x.dtype), x) if g is None else g for x, g in zip(xs, grads, strict=True)]
+        grads = [_zeros_like(x) if g is None else g for x, g in zip(xs, grads, strict=True)]
     return tree.unflatten(sources, grads)
+
+
+def _zeros_like(x: Tensor) -> Tensor:
+    return OPS["broadcast_like"](tensor_of(scalar(0, x.dtype)), x)  # type: ignore[no-any-return]
 
 
 def _check_target(y: Tensor, inputs: Inputs) -> None:
@@ -190,6 +195,8 @@ def value_and_grad(function: Callable[..., Any], argnums: int | tuple[int, ...] 
 
 
 def _float_tensor(value: Any) -> Tensor:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fc":
+        return tensor_of(make_input(tensor_type(value.shape, value.dtype), "parameter", value=as_array(value)))
     given = convert(value)
     return given if is_float(given.dtype) else given.astype(np.float32)
 
@@ -278,7 +285,7 @@ class GradientTape:
         grads = iter(gradient(target, [x for x in visible if x is not None], output_gradients, inputs, unconnected))
         result = [None if x is None else next(grads) for x in visible]
         if unconnected == "zero":
-            result = [OPS["broadcast_like"](convert(0).astype(x.dtype), x) if g is None else g for x, g in zip(xs, result, strict=True)]
+            result = [_zeros_like(x) if g is None else g for x, g in zip(xs, result, strict=True)]
         if not self.persistent:
             self._inputs = {}  # lets go of everything that was recorded
         return tree.unflatten(sources, result)

@@ -192,7 +192,10 @@ def apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if ACTIVE.tapes:
         record(node)
     if len(node.types) == 1:
-        return Tensor(node)
+        tensor = Tensor(node)
+        if node.depth > Hooks.pending_limit and not node.symbolic:
+            Hooks.evaluate([node])
+        return tensor
     return tuple(Tensor(recorded(make_node(_item(), (node,), (("index", i),), where))) for i in range(len(node.types)))
 
 
@@ -347,7 +350,7 @@ class Tensor:
         return int(self.item())
 
     def __bool__(self) -> bool:
-        if is_symbolic(self.node):
+        if self.node.symbolic:
             raise UsageError(
                 f"the truth value of {self.type} while a function is being traced",
                 "the value is not known until the function runs",
@@ -357,7 +360,7 @@ class Tensor:
 
     def __repr__(self) -> str:
         shape = f"({', '.join(map(str, self.shape))}{',' if self.ndim == 1 else ''})"
-        if is_symbolic(self.node):
+        if self.node.symbolic:
             return f"<fg.Tensor: shape={shape}, dtype={self.dtype}, symbolic>"
         value = repr(self.numpy()) if self.ndim else str(self.numpy())
         if self.ndim:
@@ -586,15 +589,6 @@ def _ufunc_table(count: int) -> dict[np.ufunc, Op]:
 
 def _by_ufunc() -> dict[np.ufunc, Op]:
     return _ufunc_table(len(OPS))
-
-
-def is_symbolic(node: Node) -> bool:
-    """Whether the value of `node` depends on an input that has none yet."""
-    from flowgraph.graph import toposort
-
-    if node.memo is not None:
-        return False
-    return any(one.is_leaf and one.memo is None for one in toposort([node], stop=lambda n: n.memo is not None))
 
 
 Op.apply = staticmethod(apply)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.op import Call, define
+from flowgraph.op import Call, Op, define
 from flowgraph.ops import numerics
 from flowgraph.tensor import Tensor
 from flowgraph.types import DEFAULT_FLOAT, as_dtype, is_float, promote
@@ -203,17 +203,20 @@ minimum = define(
     doc="The smaller of x and y; at a tie the gradient goes to x.",
 )
 
-for _name, _kernel, _text in (
-    ("equal", np.equal, "x == y"),
-    ("not_equal", np.not_equal, "x != y"),
-    ("less", np.less, "x < y"),
-    ("less_equal", np.less_equal, "x <= y"),
-    ("greater", np.greater, "x > y"),
-    ("greater_equal", np.greater_equal, "x >= y"),
-):
-    globals()[_name] = define(
-        _name, TWO, _kernel, dtype="bool", gradient=lambda g, out, x, y: (None, None), doc=f"Whether {_text}, element by element."
+
+
+def _comparison(name: str, kernel: np.ufunc, text: str) -> Op:
+    return define(
+        name, TWO, kernel, dtype="bool", gradient=lambda g, out, x, y: (None, None), doc=f"Whether {text}, element by element."
     )
+
+
+equal = _comparison("equal", np.equal, "x == y")
+not_equal = _comparison("not_equal", np.not_equal, "x != y")
+less = _comparison("less", np.less, "x < y")
+less_equal = _comparison("less_equal", np.less_equal, "x <= y")
+greater = _comparison("greater", np.greater, "x > y")
+greater_equal = _comparison("greater_equal", np.greater_equal, "x >= y")
 
 
 def _logical(count: int) -> Any:

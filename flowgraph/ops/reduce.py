@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.op import Call, Monoid, define
+from flowgraph.op import Call, Monoid, Op, define
 from flowgraph.ops import numerics
 from flowgraph.ops.elementwise import common_float, exp, sqrt, where
 from flowgraph.ops.shape import broadcast_like, expand_dims, size
@@ -83,25 +83,33 @@ def _extreme_gradient(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, ...], 
     return (hit * spread(share, x, axes, keepdims),)
 
 
-for _name, _kernel, _word in (("max", np.maximum, "largest"), ("min", np.minimum, "smallest")):
+def _max(x: Any, axes: Any, keepdims: bool) -> Any:
+    return np.maximum.reduce(x, axes, None, None, keepdims)
 
-    def _extreme(x: Any, axes: Any, keepdims: bool, kernel: Any = _kernel) -> Any:
-        return kernel.reduce(x, axes, None, None, keepdims)
 
-    def _extreme_call(types: Any, attrs: Any, kernel: Any = _kernel) -> Call:
-        return Call(f"reduce({{0}}, {attrs['axes']}, None, {{out}}, {attrs['keepdims']})", {"reduce": kernel.reduce})
+def _min(x: Any, axes: Any, keepdims: bool) -> Any:
+    return np.minimum.reduce(x, axes, None, None, keepdims)
 
-    globals()[_name] = define(
-        _name,
+
+def _extreme(name: str, kernel: Any, ufunc: np.ufunc, word: str) -> Op:
+    def call(types: Any, attrs: Any) -> Call:
+        return Call(f"reduce({{0}}, {attrs['axes']}, None, {{out}}, {attrs['keepdims']})", {"reduce": ufunc.reduce})
+
+    return define(
+        name,
         _factors,
-        _extreme,
+        kernel,
         attrs=_attrs,
-        combine="maximum" if _name == "max" else "minimum",
-        call=_extreme_call,
+        combine=ufunc.__name__,
+        call=call,
         gradient=_extreme_gradient,
         samples=_samples,
-        doc=f"The {_word} element over `axis`; equal ones share the gradient.",
+        doc=f"The {word} element over `axis`; equal ones share the gradient.",
     )
+
+
+max = _extreme("max", _max, np.maximum, "largest")
+min = _extreme("min", _min, np.minimum, "smallest")
 
 logsumexp = define(
     "logsumexp",

@@ -1,0 +1,27 @@
+"""Kernels: one readable numpy function for each stage of a program."""
+
+from flowgraph.kernel.assembly import Assembly, LoopStage, OneStage, RowArgument, Stage, WholeStage, clean, one_stage
+from flowgraph.kernel.kernel import Kernel
+from flowgraph.kernel.merge import complete, join
+from flowgraph.kernel.rows import Rows
+from flowgraph.kernel.source import Emitter
+from flowgraph.kernel.stages import Loop, Stages, stages
+
+__all__ = [
+    "Assembly",
+    "Emitter",
+    "Kernel",
+    "Loop",
+    "LoopStage",
+    "OneStage",
+    "RowArgument",
+    "Rows",
+    "Stage",
+    "Stages",
+    "WholeStage",
+    "clean",
+    "complete",
+    "join",
+    "one_stage",
+    "stages",
+]

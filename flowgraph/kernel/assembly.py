@@ -1,0 +1,184 @@
+"""Assembly: the phases of a program as stages, each with its kernel and what it takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flowgraph.graph import Node
+from flowgraph.kernel.kernel import Kernel
+from flowgraph.kernel.source import Emitter
+from flowgraph.kernel.stages import Loop, read_operands
+from flowgraph.partition import COMBINE, GATHER, rows_of
+
+REPLICATED_FLOPS = 1e7
+"""Whole work before the first loop that every stage does for itself, rather than wait for a task that does it once."""
+
+
+@dataclass(frozen=True)
+class RowArgument:
+    """How a loop reads one of its row operands."""
+
+    node: Node
+    """The leaf, or the rows that an earlier loop stored."""
+    axis: int
+    """The axis along which it is cut."""
+    times: int
+    """Elements of this axis for each row of the mesh."""
+    dtype: Any
+    """The dtype of its tiles."""
+    mesh: str
+    """The mesh axis over which it is cut."""
+
+
+@dataclass(frozen=True)
+class LoopStage:
+    """A loop as a task for each shard."""
+
+    kernel: Kernel
+    loop: Loop
+    rows: tuple[RowArgument, ...]
+    """Its row operands."""
+    arguments: tuple[Node, ...]
+    """The whole values that it is given."""
+    merges: tuple[Any, ...]
+    """How its partial results merge."""
+
+
+@dataclass(frozen=True)
+class WholeStage:
+    """A whole phase as one task."""
+
+    kernel: Kernel
+    level: int
+    loops: tuple[LoopStage, ...]
+    """The loops whose partial results it completes."""
+    gathered: tuple[tuple[Node, int], ...]
+    """Cut tensors that it needs whole, and the axis along which they are joined."""
+    arguments: tuple[Node, ...]
+    """The whole values that it is given."""
+    results: tuple[Node, ...]
+    """What it computes for others."""
+
+
+@dataclass(frozen=True)
+class OneStage:
+    """A program of one tile as one task."""
+
+    kernel: Kernel
+    inputs: tuple[Node, ...]
+    """All inputs, in the order in which the kernel takes them."""
+    rows: tuple[RowArgument, ...]
+    """Those of them that are rows."""
+    results: tuple[Node, ...]
+    """What it computes."""
+
+
+Stage = LoopStage | WholeStage | OneStage
+
+
+
+def clean(value: Any, dtype: Any) -> Any:
+    """A whole value as kernels take it: C order, native, aligned."""
+    if type(value) is np.ndarray and value.flags.carray and value.dtype == dtype:
+        return value
+    return np.require(np.asarray(value, dtype), requirements=["C", "A"])
+
+
+def row_argument(emitter: Emitter, node: Node) -> RowArgument:
+    """How `node`, a cut leaf or stored rows, is read."""
+    found = rows_of(emitter.parts.layouts[node])
+    assert found is not None
+    axis, cut = found
+    return RowArgument(node, axis, cut.times, node.type.dtype, cut.mesh)
+
+
+def one_stage(emitter: Emitter, results: Sequence[Node]) -> OneStage:
+    """The program as one task, for data of one tile."""
+    inputs = emitter.parts.graph.inputs
+    rows = tuple(row_argument(emitter, node) for node in inputs if emitter.parts.mesh(node) is not None)
+    return OneStage(emitter.one(results), inputs, rows, tuple(results))
+
+
+class Assembly:
+    """Makes the stages of a program for data of more than one tile."""
+
+    def __init__(self, emitter: Emitter, outputs: Sequence[Node]) -> None:
+        self.emitter, self.parts, self.phases = emitter, emitter.parts, emitter.phases
+        self.outputs = outputs
+        early = self.phases.whole[0]
+        flops = sum(node.op.flops * node.inferred().binding.points() for node in early if node.op.name != "constant")
+        self.replicated = frozenset(early if flops <= REPLICATED_FLOPS else ())
+        """Whole nodes that every stage computes for itself."""
+
+    def run(self) -> tuple[Stage, ...]:
+        """All stages, in an order in which they can run."""
+        result: list[Stage] = []
+        before: tuple[LoopStage, ...] = ()
+        for level, (whole, loops) in enumerate(zip(self.phases.whole, self.phases.loops, strict=True)):
+            made = self._whole(level, whole, before)
+            if made is not None:
+                result.append(made)
+            before = tuple(self._loop(one) for one in loops)
+            result += before
+        return tuple(result)
+
+    def _loop(self, loop: Loop) -> LoopStage:
+        wanted = [one for node in loop.nodes for one in read_operands(node) if self.parts.mesh(one) is None]
+        replicated, arguments = self._split(wanted)
+        kernel = self.emitter.loop(loop, replicated, arguments)
+        rows = tuple(row_argument(self.emitter, node) for node in loop.loads)
+        return LoopStage(kernel, loop, rows, arguments, self.emitter.accumulators(loop.partials).merges)
+
+    def _whole(self, level: int, nodes: Sequence[Node], before: tuple[LoopStage, ...]) -> WholeStage | None:
+        """Whole phase `level`; None where nothing is left to do in it."""
+        results = tuple(node for node in nodes if node not in self.replicated and self._leaves(node, level))
+        if level == 0:
+            results += tuple(node for node in nodes if node in self.replicated and node in self.outputs)
+        if not results:
+            return None
+        wanted = self._closure(results, set(nodes) - self.replicated)
+        outside = [one for node in wanted for one in read_operands(node) if one not in wanted and node.op not in (COMBINE, GATHER)]
+        replicated, arguments = self._split([*outside, *(node for node in results if node in self.replicated)])
+        inside = [node for node in self.phases.needed if node in wanted or node in replicated]
+        loops = tuple(stage.loop for stage in before)
+        kernel = self.emitter.whole(level, inside, loops, arguments, results)
+        gathered = []
+        for node in inside:
+            if node.op is GATHER:
+                found = rows_of(self.parts.layouts[node.inputs[0]])
+                assert found is not None
+                gathered.append((node.inputs[0], found[0]))
+        return WholeStage(kernel, level, before, tuple(gathered), arguments, results)
+
+    def _leaves(self, node: Node, level: int) -> bool:
+        """Whether a result of whole phase `level` is wanted by another stage or is an output."""
+        if node in self.outputs:
+            return True
+        same = set(self.phases.whole[level])
+        return any(node in read_operands(user) for user in self.phases.needed if user not in same)
+
+    def _split(self, wanted: Iterable[Node]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+        """Of the whole values that a stage reads: those it computes for itself, and those it is given."""
+        asked = dict.fromkeys(wanted)
+        own = self._closure([node for node in asked if node in self.replicated], self.replicated)
+        given = dict.fromkeys(
+            one for one in (*asked, *(operand for node in own for operand in read_operands(node))) if one not in own
+        )
+        order = {node: number for number, node in enumerate(self.emitter.numbers)}
+        return tuple(sorted(own, key=order.__getitem__)), tuple(sorted(given, key=order.__getitem__))
+
+    def _closure(self, nodes: Iterable[Node], inside: Iterable[Node]) -> set[Node]:
+        """`nodes` and all that they are computed from within `inside`."""
+        allowed = set(inside)
+        found: set[Node] = set()
+        stack = list(nodes)
+        while stack:
+            node = stack.pop()
+            if node not in found and (node in allowed):
+                found.add(node)
+                stack += read_operands(node)
+        return found

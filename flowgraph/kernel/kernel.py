@@ -1,0 +1,149 @@
+"""A kernel: source text, the objects that it names, and the function that they make."""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flowgraph.errors import FlowgraphError, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(eq=False)
+class Kernel:
+    """A function of arrays, as readable source. It is compiled where it is first called, once in each process."""
+
+    name: str
+    """The function's name, such as `loop_0`."""
+    source: str
+    """The whole text of the function."""
+    names: Mapping[str, Any]
+    """What the text refers to: numpy functions, constants, functions of the user's own ops."""
+    notes: Sequence[tuple[int, str]] = ()
+    """(line number, what the line computes and where the user wrote it)."""
+    _function: Callable[..., Any] | None = field(default=None, repr=False)
+
+    def __call__(self, *args: Any) -> Any:
+        function = self._function if self._function is not None else self.function()
+        with one_blas_thread(), np.errstate(all="ignore"):
+            try:
+                return function(*args)
+            except FlowgraphError:
+                raise
+            except Exception as error:
+                raise self._explained(error) from error
+
+    def function(self) -> Callable[..., Any]:
+        """The compiled function."""
+        if self._function is None:
+            self._function = compile_source(self.name, self.source, self.names)
+        return self._function
+
+    def _explained(self, error: Exception) -> RunError:
+        line, trace = 0, error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_name == self.name:
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        note = next((text for number, text in self.notes if number == line), f"line {line} of kernel {self.name}")
+        return RunError(
+            f"to compute {note}",
+            f"{type(error).__name__}: {error}",
+            "Check the values that reach this operation; `program.source()` shows the kernel.",
+        )
+
+    def __reduce__(self) -> Any:
+        import cloudpickle
+
+        blob = cloudpickle.dumps((self.name, self.source, dict(self.names), tuple(self.notes)))
+        return load, (hashlib.sha256(blob).hexdigest(), blob)
+
+
+_LOADED: dict[str, Kernel] = {}
+_LOADED_LIMIT = 256
+_COMPILED: dict[str, Any] = {}
+_LOCK = threading.Lock()
+
+
+def load(digest: str, blob: bytes) -> Kernel:
+    """The kernel of a pickle; the same object whenever a process meets the same kernel, so that it compiles once."""
+    with _LOCK:
+        kernel = _LOADED.pop(digest, None)
+        if kernel is None:
+            import cloudpickle
+
+            kernel = Kernel(*cloudpickle.loads(blob))
+        _LOADED[digest] = kernel
+        while len(_LOADED) > _LOADED_LIMIT:
+            del _LOADED[next(iter(_LOADED))]
+        return kernel
+
+
+def compile_source(name: str, source: str, names: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function that `source` defines; the code is compiled once for each text and shown in tracebacks."""
+    file = f"<flowgraph {name} {hashlib.sha256(source.encode()).hexdigest()[:12]}>"
+    with _LOCK:
+        if file not in _COMPILED:
+            _COMPILED[file] = compile(source, file, "exec")
+            linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+        code = _COMPILED[file]
+    space = dict(names)
+    exec(code, space)
+    return space[name]  # type: ignore[no-any-return]
+
+
+class _Blas:
+    """Holds BLAS to one thread while any kernel runs: its bits depend on the number of threads.
+
+    The limit is reference-counted, since limits that overlap would restore each other's setting.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running = 0
+        self.before: list[int] = []
+        self.libraries: list[Any] | None = None
+
+    def enter(self) -> None:
+        with self.lock:
+            self.running += 1
+            if self.running > 1:
+                return
+            if self.libraries is None:
+                from threadpoolctl import ThreadpoolController
+
+                self.libraries = [one for one in ThreadpoolController().lib_controllers if one.user_api == "blas"]
+            self.before = [one.get_num_threads() for one in self.libraries]
+            for library, count in zip(self.libraries, self.before, strict=True):
+                if count != 1:
+                    library.set_num_threads(1)
+
+    def leave(self) -> None:
+        with self.lock:
+            self.running -= 1
+            if self.running == 0 and self.libraries is not None:
+                for library, count in zip(self.libraries, self.before, strict=True):
+                    if count != 1:
+                        library.set_num_threads(count)
+
+
+_BLAS = _Blas()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """A context in which BLAS uses one thread."""
+    _BLAS.enter()
+    try:
+        yield
+    finally:
+        _BLAS.leave()

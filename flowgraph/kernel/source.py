@@ -1,0 +1,364 @@
+"""The three kinds of kernel: a loop over tiles, a whole phase, and a program of one tile (alone or as a window of steps)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flowgraph.graph import Node
+from flowgraph.kernel.emit import MESH_NUMBER, Block, Line, Names, accumulator_ufunc, affine_text, tuple_text
+from flowgraph.kernel.host import is_host_type
+from flowgraph.kernel.kernel import Kernel
+from flowgraph.kernel.merge import Stack
+from flowgraph.kernel.stages import Loop, Stages, read_operands
+from flowgraph.op import Monoid
+from flowgraph.partition import GATHER, Partitioned, rows_of
+from flowgraph.schedule import Schedule
+from flowgraph.tensor import describe_line
+
+
+@dataclass(frozen=True)
+class Accumulators:
+    """How the partial results of a loop lie in its state."""
+
+    merges: tuple[Any, ...]
+    """The merge function of each entry of the state."""
+    dtypes: tuple[Any, ...]
+    """The dtype of each flat entry; None for a monoid's."""
+    counts: tuple[str, ...]
+    """The number of elements of each flat entry, as text."""
+    places: Mapping[Node, tuple[int, str, str]]
+    """For each partial node: (entry, start, stop) in the flat array of its entry."""
+
+
+class Emitter:
+    """Makes the kernels of one program."""
+
+    def __init__(self, parts: Partitioned, plan: Schedule, phases: Stages) -> None:
+        self.parts, self.plan, self.phases = parts, plan, phases
+        self.numbers = {node: number for number, node in enumerate(dict.fromkeys([*parts.graph.inputs, *phases.needed]))}
+        self.meshes = sorted({m for n in self.numbers if (m := parts.mesh(n)) is not None}, key=MESH_NUMBER.__getitem__)
+
+    def variable(self, node: Node) -> str:
+        """The name of a node's array in every kernel."""
+        return f"v{self.numbers[node]}"
+
+    def totals(self) -> list[str]:
+        """The names of the numbers of rows."""
+        return [f"N{MESH_NUMBER[mesh]}" for mesh in self.meshes]
+
+    # A loop over tiles.
+
+    def loop(self, loop: Loop, replicated: Sequence[Node], arguments: Sequence[Node]) -> Kernel:
+        """`kernel(start, rows, leaf_tiles, *totals, *row sources, *whole values) -> (subtrees, *rows that leave)`.
+
+        `replicated` are whole nodes that every shard computes for itself; `arguments` the whole values that it is given.
+        """
+        names = Names()
+        block = Block(self.parts, self.plan, self.numbers, names, loop.mesh)
+        number, tile = MESH_NUMBER[loop.mesh], self.plan.tile[loop.mesh]
+        names.objects["Stack"] = Stack
+        self._bind_arguments(block, arguments)
+        block.run(replicated, pinned=replicated, invariant=replicated)
+        places = self.accumulators(loop.partials)
+        self._bind_accumulators(block, places, names)
+        for node in loop.loads:
+            block.text[node] = self.variable(node)
+            block.body.append((f"{self.variable(node)} = r{self.numbers[node]}.tile(low, n{number})", node))
+        block.run([node for node in loop.nodes], pinned=loop.writes)
+        for node in loop.writes:
+            block.body.append(self._write(block, node))
+        block.body.append((f"push([{', '.join(self._state(places, loop.partials, block))}])", None))
+        shapes = [self._shard_shape(block, node) for node in loop.writes]
+        body = [
+            *block.pre,
+            *[
+                (f"w{self.numbers[node]} = empty({shape}, {names.dtype(node.type.dtype)})", node)
+                for node, shape in zip(loop.writes, shapes, strict=True)
+            ],
+            (f"stack = Stack(MERGES, start // {tile}, leaf_tiles)", None),
+            ("push = stack.push", None),
+            ("size = -1", None),
+            (f"for low in range(0, rows, {tile}):", None),
+            (f"    at{number} = start + low", None),
+            (f"    n{number} = min({tile}, rows - low)", None),
+            (f"    if n{number} != size:  # the first tile, and a short last one", None),
+            (f"        size = n{number}", None),
+            *_indented(block.setup, 2),
+            *_indented(block.body, 1),
+            (f"return {tuple_text(['stack.finish()', *(f'w{self.numbers[node]}' for node in loop.writes)])}", None),
+        ]
+        names.objects["MERGES"] = places.merges
+        parameters = [
+            "start", "rows", "leaf_tiles", *self.totals(),
+            *(f"r{self.numbers[node]}" for node in loop.loads), *(self.variable(node) for node in arguments),
+        ]  # fmt: skip
+        return self._kernel(f"loop_{loop.level}" + (f"_{loop.mesh}" if number else ""), parameters, body, names)
+
+    def accumulators(self, partials: Sequence[Node]) -> Accumulators:
+        """One flat array for all partial results of one merge function and dtype; gradients are slices of it."""
+        entries: list[tuple[Any, Any]] = []
+        counts: list[list[str]] = []
+        places: dict[Node, tuple[int, str, str]] = {}
+        measure = Block(self.parts, self.plan, self.numbers, Names())
+        for node in partials:
+            if isinstance(node.op.combine, Monoid):
+                entries.append((node.op.combine.merge, None))
+                counts.append([])
+                places[node] = (len(entries) - 1, "", "")
+                continue
+            key = (accumulator_ufunc(node), node.type.dtype)
+            if key not in entries:
+                entries.append(key)
+                counts.append([])
+            entry = entries.index(key)
+            start = _sum_text(counts[entry])
+            counts[entry].append(measure.count_text(measure.local_shape(node)))
+            places[node] = (entry, start, _sum_text(counts[entry]))
+        return Accumulators(
+            tuple(merge for merge, _ in entries),
+            tuple(dtype for _, dtype in entries),
+            tuple(_sum_text(one) for one in counts),
+            places,
+        )
+
+    def _bind_accumulators(self, block: Block, places: Accumulators, names: Names) -> None:
+        for entry, (dtype, count) in enumerate(zip(places.dtypes, places.counts, strict=True)):
+            if dtype is not None:
+                block.pre.append((f"acc{entry} = empty({count}, {names.dtype(dtype)})", None))
+        for node, (entry, start, stop) in places.places.items():
+            if places.dtypes[entry] is not None:
+                shape = tuple_text(block.local_shape(node))
+                block.pre.append((f"{self.variable(node)} = acc{entry}[{start}:{stop}].reshape({shape})", node))
+                block.preset[node] = self.variable(node)
+
+    def _state(self, places: Accumulators, partials: Sequence[Node], block: Block) -> list[str]:
+        of_entry = {places.places[node][0]: node for node in partials}
+        return [
+            f"acc{entry}" if dtype is not None else block.text[of_entry[entry]]
+            for entry, dtype in enumerate(places.dtypes)
+        ]
+
+    def _write(self, block: Block, node: Node) -> Line:
+        axis, cut = rows_of(self.parts.layouts[node]) or (0, None)
+        assert cut is not None
+        number = MESH_NUMBER[cut.mesh]
+        low, high = (affine_text(text, cut.times, 0) for text in ("low", f"(low + n{number})"))
+        return f"w{self.numbers[node]}[{':, ' * axis}{low}:{high}] = {block.array(node)}", node
+
+    def _shard_shape(self, block: Block, node: Node) -> str:
+        axis, cut = rows_of(self.parts.layouts[node]) or (0, None)
+        assert cut is not None
+        lengths = block.local_shape(node)
+        lengths[axis] = affine_text("rows", cut.times, 0)
+        return tuple_text(lengths)
+
+    # A whole phase.
+
+    def whole(
+        self, level: int, nodes: Sequence[Node], loops: Sequence[Loop], arguments: Sequence[Node], results: Sequence[Node]
+    ) -> Kernel:
+        """`kernel(*totals, *states of the loops before, *gathered arrays, *whole values) -> results`."""
+        names = Names()
+        block = Block(self.parts, self.plan, self.numbers, names)
+        states: list[str] = []
+        self._bind_arguments(block, arguments)
+        for position, loop in enumerate(loops):
+            if loop.partials:
+                states.append(f"state{position}")
+                self._open_state(block, loop, f"state{position}")
+        gathered = [node.inputs[0] for node in nodes if node.op is GATHER]
+        for node in gathered:
+            block.text[node] = f"g{self.numbers[node]}"
+            block.stable.add(node)
+        block.run(nodes, pinned=results)
+        answers = [self._answer(block, node) for node in results]
+        body = [*block.pre, *block.body, (f"return {tuple_text(answers)}", None)]
+        parameters = [
+            *self.totals(), *states, *(f"g{self.numbers[node]}" for node in gathered),
+            *(self.variable(node) for node in arguments),
+        ]  # fmt: skip
+        return self._kernel(f"whole_{level}", parameters, body, names)
+
+    def _open_state(self, block: Block, loop: Loop, state: str) -> None:
+        places = self.accumulators(loop.partials)
+        for node, (entry, start, stop) in places.places.items():
+            name = self.variable(node)
+            if places.dtypes[entry] is None:
+                line = f"{name} = {block.finish_monoid(node, f'{state}[{entry}]')}"
+            else:
+                line = f"{name} = {state}[{entry}][{start}:{stop}].reshape({tuple_text(block.local_shape(node))})"
+            block.pre.append((line, node))
+            block.text[node] = name
+            block.stable.add(node)
+
+    def _bind_arguments(self, block: Block, arguments: Iterable[Node]) -> None:
+        for node in arguments:
+            block.text[node] = self.variable(node)
+            block.stable.add(node)
+            if is_host_type(node):
+                block.pre.append((f"s{self.numbers[node]} = {self.variable(node)}.item()", node))
+                block.numbers_of_host[node] = f"s{self.numbers[node]}"
+
+    def _answer(self, block: Block, node: Node) -> str:
+        """The text of a result: a view is copied, so that no result shares memory with an input or another result."""
+        text = block.array(node)
+        copies = node.op.view is not None or node.op.name == "constant" or node.is_leaf
+        return f"{text}.copy()" if copies else text
+
+    # A program of one tile.
+
+    def one(self, results: Sequence[Node]) -> Kernel:
+        """`kernel(*totals, *inputs) -> results`, for data that fits one tile: no loop at all."""
+        names = Names()
+        block = Block(self.parts, self.plan, self.numbers, names)
+        lines = self._one_tile(block, results)
+        lines += [(f"return {tuple_text([self._answer(block, node) for node in results])}", None)]
+        parameters = [*self.totals(), *(self._parameter(node) for node in self.parts.graph.inputs)]
+        return self._kernel("program", parameters, lines, names)
+
+    def _parameter(self, node: Node) -> str:
+        return f"r{self.numbers[node]}" if self.parts.mesh(node) is not None else self.variable(node)
+
+    def _one_tile(self, block: Block, results: Sequence[Node]) -> list[Line]:
+        rows = [node for node in self.parts.graph.inputs if self.parts.mesh(node) is not None]
+        whole = [node for node in self.parts.graph.inputs if self.parts.mesh(node) is None]
+        for mesh in self.meshes:
+            number = MESH_NUMBER[mesh]
+            block.pre += [(f"n{number} = N{number}", None), (f"at{number} = 0", None)]
+        self._bind_arguments(block, whole)
+        for node in rows:
+            number = MESH_NUMBER[self.parts.mesh(node) or ""]
+            block.text[node] = self.variable(node)
+            block.pre.append((f"{self.variable(node)} = r{self.numbers[node]}.tile(0, n{number})", node))
+            block.stable.add(node)
+        self._run_whole_graph(block, results)
+        return [*block.pre, *block.body]
+
+    def _run_whole_graph(self, block: Block, results: Sequence[Node], invariant: Iterable[Node] = ()) -> None:
+        block.run(self.phases.needed, pinned=results, invariant=invariant)
+
+    # A window of steps.
+
+    def window(self, results: Sequence[Node], updates: Mapping[Node, Node], batch_meshes: Sequence[str]) -> Kernel:
+        """`kernel(steps, starts, rows of a step, histories, *totals, *inputs) -> new states`: steps in one task.
+
+        `updates` says which node becomes the new value of which input; `results` (scalars) are written into one
+        history array each, one element a step. Inputs that are no states and have no batch rows are the same in
+        every step, and so is all that depends on them alone.
+        """
+        names = Names()
+        block = Block(self.parts, self.plan, self.numbers, names)
+        inputs = self.parts.graph.inputs
+        for mesh in self.meshes:
+            number = MESH_NUMBER[mesh]
+            block.pre += [(f"n{number} = N{number}", None), (f"at{number} = 0", None)]
+        for node in inputs:
+            self._bind_window_input(block, node, updates, batch_meshes, names)
+        changing = self._changing(updates, batch_meshes)
+        invariant = [node for node in self.phases.needed if node not in changing and not node.is_leaf]
+        for state, new in updates.items():
+            if new in changing and not is_host_type(new):
+                block.carried[new] = state
+        self._run_whole_graph(block, [*results, *updates.values()], invariant)
+        for number, node in enumerate(results):
+            block.body.append((f"history{number}[step] = {self._scalar(block, node)}", node))
+        self._carry(block, updates, names)
+        body = [
+            *block.pre,
+            ("for step in range(steps):", None),
+            ("    low = starts[step]", None),
+            *_indented(block.body, 1),
+            (f"return {tuple_text([self._final(block, state) for state in updates])}", None),
+        ]
+        parameters = [
+            "steps", "starts", *(f"history{number}" for number in range(len(results))), *self.totals(),
+            *(self._parameter(node) for node in inputs),
+        ]  # fmt: skip
+        return self._kernel("window", parameters, body, names)
+
+    def _bind_window_input(
+        self, block: Block, node: Node, updates: Mapping[Node, Node], batch_meshes: Sequence[str], names: Names
+    ) -> None:
+        mesh, name = self.parts.mesh(node), self.variable(node)
+        block.text[node] = name
+        if mesh is not None:
+            number = MESH_NUMBER[mesh]
+            if mesh in batch_meshes:
+                block.body.append((f"{name} = r{self.numbers[node]}.tile(low, n{number})", node))
+            else:
+                block.pre.append((f"{name} = r{self.numbers[node]}.tile(0, n{number})", node))
+                block.stable.add(node)
+            return
+        block.stable.add(node)
+        if is_host_type(node):
+            block.pre.append((f"s{self.numbers[node]} = {name}.item()", node))
+            block.numbers_of_host[node] = f"s{self.numbers[node]}"
+            if node in updates:
+                block.stable.discard(node)
+                del block.text[node]
+        elif node in updates:
+            block.pre.append((f"{name} = {name}.copy()", node))
+
+    def _changing(self, updates: Mapping[Node, Node], batch_meshes: Sequence[str]) -> set[Node]:
+        """The nodes whose values differ from step to step."""
+        changing = {node for node in self.parts.graph.inputs if node in updates or self.parts.mesh(node) in batch_meshes}
+        for node in self.phases.needed:
+            if any(one in changing for one in read_operands(node)):
+                changing.add(node)
+        return changing
+
+    def _carry(self, block: Block, updates: Mapping[Node, Node], names: Names) -> None:
+        """At the end of a step the new values become the states of the next."""
+        arrays = [(state, new) for state, new in updates.items() if state not in block.numbers_of_host]
+        hosts = [(state, new) for state, new in updates.items() if state in block.numbers_of_host]
+        copies = [(block.text[state], block.array(new), new) for state, new in arrays]
+        copies = [one for one in copies if one[0] != one[1]]
+        if copies:
+            names.objects["copyto"] = np.copyto
+        temporaries = {text for text, _, _ in copies} & {source for _, source, _ in copies}
+        for number, (text, source, node) in enumerate(copies):
+            if source in temporaries:  # states that exchange their values
+                block.body.append((f"t{number} = {source}.copy()", node))
+        for number, (text, source, node) in enumerate(copies):
+            block.body.append((f"copyto({text}, {f't{number}' if source in temporaries else source})", node))
+        if hosts:
+            left = ", ".join(block.numbers_of_host[state] for state, _ in hosts)
+            right = ", ".join(self._host_text(block, new) for _, new in hosts)
+            block.body.append((f"{left} = {right}", None))
+
+    def _host_text(self, block: Block, node: Node) -> str:
+        return block.numbers_of_host[node] if node in block.numbers_of_host else f"{block.array(node)}.item()"
+
+    def _scalar(self, block: Block, node: Node) -> str:
+        return block.numbers_of_host.get(node) or block.array(node)
+
+    def _final(self, block: Block, state: Node) -> str:
+        if state in block.numbers_of_host:
+            return f"array({block.numbers_of_host[state]}, {block.names.dtype(state.type.dtype)})"
+        return block.text[state]
+
+    def _kernel(self, name: str, parameters: Sequence[str], lines: Sequence[Line], names: Names) -> Kernel:
+        text = [f"def {name}({', '.join(parameters)}):"]
+        notes = []
+        for line, node in lines:
+            text.append(f"    {line}")
+            if node is not None:
+                notes.append((len(text), f"{node.op.name} ({node.type}), made at {describe_line(node.where)}"))
+        source = "\n".join(text) + "\n"
+        used = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", source))
+        return Kernel(name, source, {key: value for key, value in names.objects.items() if key in used}, notes)
+
+
+def _indented(lines: Iterable[Line], depth: int) -> list[Line]:
+    return [("    " * depth + line, node) for line, node in lines]
+
+
+def _sum_text(counts: Sequence[str]) -> str:
+    known = sum(int(one) for one in counts if one.isdigit())
+    unknown = [one for one in counts if not one.isdigit()]
+    return " + ".join([*unknown, *([str(known)] if known or not unknown else [])])

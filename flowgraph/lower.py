@@ -1,0 +1,301 @@
+"""Lowering: stages x shards become Dask tasks. The only file that makes them.
+
+    shard 0   loop_0 ─┐                    ┌─ loop_1 ─┐
+    shard 1   loop_0 ─┼─ join ─ whole_1 ──┼─ loop_1 ─┼─ whole_2 ─ ...
+    shard 2   loop_0 ─┘                    └─ loop_1 ─┘
+
+A task is named ("flowgraph-<stage>-<run>", step, shard); it holds a kernel and arrays, never a node or a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dask.task_spec import DataNode, List, Task, TaskRef
+
+from flowgraph.graph import Node
+from flowgraph.kernel import Kernel, Loop, LoopStage, OneStage, RowArgument, Rows, Stage, WholeStage, clean, complete, join
+from flowgraph.sources import TaskPiece, pieces, resolve
+
+FAN_IN = 16
+"""How many shards' partial results one task joins."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where the value of an output is found after a run."""
+
+    keys: tuple[Any, ...]
+    """The tasks that have it: one, or one for each shard."""
+    item: int | None = None
+    """Which of the results of the one task it is."""
+    axis: int | None = None
+    """The axis along which shards are joined."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A program met with its data: everything that lowering needs to know."""
+
+    stages: tuple[Stage, ...]
+    meshes: tuple[str, ...]
+    """The mesh axes, in the order in which kernels take their numbers of rows."""
+    rows: Mapping[str, int]
+    """The number of rows of each mesh axis."""
+    shards: Mapping[str, tuple[tuple[int, int], ...]]
+    """The (start, stop) rows of each shard."""
+    leaf_tiles: Mapping[str, int]
+    """The tiles of a merge leaf."""
+    values: Mapping[Node, Any]
+    """What the leaves hold: arrays and sources."""
+    outputs: tuple[tuple[Node, int | None], ...]
+    """The nodes wanted, and for cut ones the axis along which their shards are joined."""
+
+    def totals(self) -> tuple[int, ...]:
+        """The numbers of rows as kernels take them."""
+        return tuple(self.rows[mesh] for mesh in self.meshes)
+
+
+def run_loop(
+    kernel: Kernel, start: int, rows: int, leaf: int, totals: Any, how: Any, parts: Any, arguments: Any
+) -> tuple[Any, ...]:
+    """One shard of a loop: its partial results as subtrees, then the rows that leave it."""
+    sources = [
+        Rows([resolve(piece) for piece in own], dtype, axis, times)
+        for own, (axis, times, dtype) in zip(parts, how, strict=True)
+    ]
+    return kernel(start, rows, leaf, *totals, *sources, *arguments)  # type: ignore[no-any-return]
+
+
+def run_sum(*arguments: Any) -> Any:
+    """One shard of a loop that no rows leave: its partial results."""
+    return run_loop(*arguments)[0]
+
+
+def run_one(kernel: Kernel, totals: Any, order: Any, how: Any, parts: Any, arguments: Any, dtypes: Any) -> Any:
+    """A program of one tile. `order` says which of its inputs are rows."""
+    rows = iter(
+        Rows([resolve(piece) for piece in own], dtype, axis, times)
+        for own, (axis, times, dtype) in zip(parts, how, strict=True)
+    )
+    whole = iter(clean(value, dtype) for value, dtype in zip(arguments, dtypes, strict=True))
+    return kernel(*totals, *[next(rows) if cut else next(whole) for cut in order])
+
+
+def run_whole(kernel: Kernel, totals: Any, merges: Any, stacks: Any, gathered: Any, axes: Any, arguments: Any) -> Any:
+    """One whole phase: complete the partial results, join what was gathered, compute."""
+    states = [complete(merge, own) for merge, own in zip(merges, stacks, strict=True)]
+    whole = [np.concatenate(own, axis) if len(own) > 1 else own[0] for own, axis in zip(gathered, axes, strict=True)]
+    return kernel(*totals, *states, *whole, *arguments)
+
+
+def join_stacks(merges: Any, stacks: Any) -> list[Any]:
+    """The partial results of neighbouring shards as one list of subtrees."""
+    return join(merges, stacks)
+
+
+def pick(values: Sequence[Any], number: int) -> Any:
+    """One result of a task that has several."""
+    return values[number]
+
+
+def assemble(parts: Sequence[Any], item: int | None, axis: int | None) -> Any:
+    """The value of an output from the results of the tasks that have it."""
+    if item is not None:
+        return parts[0][item]
+    return np.concatenate(parts, axis or 0) if len(parts) > 1 else parts[0]
+
+
+def run_here(bound: Bound) -> list[Any]:
+    """The outputs, stage after stage in this thread, with one shard for each mesh axis: no graph and no scheduler."""
+    values: dict[Node, Any] = {}
+    stored: dict[Node, Any] = {}
+    stacks: dict[Loop, Any] = {}
+    for stage in bound.stages:
+        arguments = [values[one] if one in values else np.asarray(bound.values[one]) for one in stage.arguments]
+        if isinstance(stage, LoopStage):
+            mesh, total = stage.loop.mesh, bound.rows[stage.loop.mesh]
+            parts = [
+                [stored[one.node]] if one.node in stored else pieces(bound.values[one.node], 0, total * one.times, one.axis)
+                for one in stage.rows
+            ]
+            how = [(one.axis, one.times, one.dtype) for one in stage.rows]
+            stack, *written = run_loop(
+                stage.kernel, 0, total, bound.leaf_tiles[mesh], bound.totals(), how, parts, arguments
+            )
+            stacks[stage.loop] = [stack]
+            stored.update(zip(stage.loop.writes, written, strict=True))
+        elif isinstance(stage, WholeStage):
+            own = [one for one in stage.loops if one.merges]
+            results = run_whole(
+                stage.kernel,
+                bound.totals(),
+                [one.merges for one in own],
+                [stacks[one.loop] for one in own],
+                [[stored[node]] for node, _ in stage.gathered],
+                [axis for _, axis in stage.gathered],
+                arguments,
+            )
+            values.update(zip(stage.results, results, strict=True))
+    return [stored[node] if axis is not None else values[node] for node, axis in bound.outputs]
+
+
+class Lowering:
+    """Emits the Dask tasks of one run."""
+
+    def __init__(self, bound: Bound, run: str, step: int = 0) -> None:
+        self.bound, self.run, self.step = bound, run, step
+        self.graph: dict[Any, Any] = {}
+        self.values: dict[Node, Any] = {}
+        """For whole values: what to write in a task's arguments."""
+        self.places: dict[Node, tuple[tuple[Any, ...], int]] = {}
+        """For whole values: the task that has them, and which of its results they are."""
+        self.stored: dict[Node, list[Any]] = {}
+        """For cut values: the key of each shard's part."""
+        self.stacks: dict[Loop, list[Any]] = {}
+        for value in bound.values.values():
+            if not isinstance(value, np.ndarray):
+                self.graph.update(value.tasks())
+
+    def key(self, name: str, shard: int) -> Any:
+        """The key of a task."""
+        return (f"flowgraph-{name}-{self.run}", self.step, shard)
+
+    def lower(self) -> list[Result]:
+        """Emit all tasks; for each output, where its value will be."""
+        for stage in self.bound.stages:
+            if isinstance(stage, LoopStage):
+                self._loop(stage)
+            elif isinstance(stage, WholeStage):
+                self._whole(stage)
+            else:
+                self._one(stage)
+        return [
+            Result(tuple(self.stored[node]), None, axis) if axis is not None else Result(*self.places[node])
+            for node, axis in self.bound.outputs
+        ]
+
+    def single_key(self, result: Result, key: Any) -> Any:
+        """The key of a task whose result is the value of an output, all in one."""
+        refs = List(*[TaskRef(one) for one in result.keys])
+        return self._task(key, assemble, refs, result.item, result.axis)
+
+    def _task(self, key: Any, function: Any, *args: Any) -> Any:
+        self.graph[key] = Task(key, function, *args)
+        return key
+
+    def _shared(self, name: str, number: int, value: Any) -> Any:
+        """A value that many tasks take, as a task of its own, so that it travels once."""
+        key = self.key(name, number)
+        if key not in self.graph:
+            self.graph[key] = DataNode(key, value)
+        return TaskRef(key)
+
+    def _arguments(self, nodes: Sequence[Node]) -> Any:
+        return List(*[self._value(node) for node in nodes])
+
+    def _value(self, node: Node) -> Any:
+        if node not in self.values and node in self.places:
+            (key,), number = self.places[node]
+            picked = self._task(self.key(f"{key[0].split('-')[1]}-value", number), pick, TaskRef(key), number)
+            self.values[node] = TaskRef(picked)
+        elif node not in self.values:
+            held = self.bound.values[node]
+            if isinstance(held, np.ndarray):
+                self.values[node] = self._shared("input", len(self.values), held)
+            else:
+                parts = [self._piece(one) for one in held.pieces(0, node.type.shape[0], 0)]
+                key = self.key("input", len(self.values))
+                self.values[node] = TaskRef(self._task(key, assemble_pieces, List(*parts)))
+        return self.values[node]
+
+    def _piece(self, piece: Any) -> Any:
+        if isinstance(piece, TaskPiece):
+            return List(TaskRef(piece.key), piece.start, piece.stop)
+        return piece
+
+    def _loop(self, stage: LoopStage) -> None:
+        bound, mesh = self.bound, stage.loop.mesh
+        how = [(one.axis, one.times, one.dtype) for one in stage.rows]
+        name, totals = stage.kernel.name, bound.totals()
+        kernel = self._shared(f"{name}-kernel", 0, stage.kernel)
+        arguments = self._arguments(stage.arguments)
+        stacks = []
+        for shard, (start, stop) in enumerate(bound.shards[mesh]):
+            parts = List(*[self._rows(one, shard, start, stop) for one in stage.rows])
+            function = run_loop if stage.loop.writes else run_sum
+            place = (start, stop - start, bound.leaf_tiles[mesh])
+            key = self._task(self.key(name, shard), function, kernel, *place, totals, how, parts, arguments)
+            if not stage.loop.writes:
+                stacks.append(key)
+            elif stage.merges:
+                stacks.append(self._task(self.key(f"{name}-partial", shard), pick, TaskRef(key), 0))
+            for number, node in enumerate(stage.loop.writes, 1):
+                own = self._task(self.key(f"{name}-rows{number}", shard), pick, TaskRef(key), number)
+                self.stored.setdefault(node, []).append(own)
+        self.stacks[stage.loop] = self._joined(stage, stacks)
+
+    def _one(self, stage: OneStage) -> None:
+        parts, how = [], []
+        for one in stage.rows:
+            total = self.bound.rows[one.mesh]
+            found = pieces(self.bound.values[one.node], 0, total * one.times, one.axis)
+            parts.append(List(*[self._piece(piece) for piece in found]))
+            how.append((one.axis, one.times, one.dtype))
+        order = [any(node is one.node for one in stage.rows) for node in stage.inputs]
+        arguments = self._arguments([node for node, cut in zip(stage.inputs, order, strict=True) if not cut])
+        dtypes = [node.type.dtype for node, cut in zip(stage.inputs, order, strict=True) if not cut]
+        totals = self.bound.totals()
+        key = self._task(
+            self.key("program", 0), run_one, stage.kernel, totals, order, how, List(*parts), arguments, dtypes
+        )
+        for number, node in enumerate(stage.results):
+            self.places[node] = ((key,), number)
+
+    def _rows(self, how: RowArgument, shard: int, start: int, stop: int) -> Any:
+        if how.node in self.stored:
+            return List(TaskRef(self.stored[how.node][shard]))
+        found = pieces(self.bound.values[how.node], start * how.times, stop * how.times, how.axis)
+        return List(*[self._piece(one) for one in found])
+
+    def _joined(self, stage: LoopStage, stacks: list[Any]) -> list[Any]:
+        """A tree of joins over the shards, until few enough are left for one task."""
+        level = 0
+        while len(stacks) > FAN_IN:
+            stacks = [
+                self._task(
+                    self.key(f"{stage.kernel.name}-join{level}", number),
+                    join_stacks,
+                    stage.merges,
+                    List(*[TaskRef(one) for one in stacks[first : first + FAN_IN]]),
+                )
+                for number, first in enumerate(range(0, len(stacks), FAN_IN))
+            ]
+            level += 1
+        return stacks
+
+    def _whole(self, stage: WholeStage) -> None:
+        own = [one for one in stage.loops if one.merges]
+        name = stage.kernel.name
+        key = self._task(
+            self.key(name, 0),
+            run_whole,
+            stage.kernel,
+            self.bound.totals(),
+            [one.merges for one in own],
+            List(*[List(*[TaskRef(key) for key in self.stacks[one.loop]]) for one in own]),
+            List(*[List(*[TaskRef(key) for key in self.stored[node]]) for node, _ in stage.gathered]),
+            [axis for _, axis in stage.gathered],
+            self._arguments(stage.arguments),
+        )
+        for number, node in enumerate(stage.results):
+            self.places[node] = ((key,), number)
+
+
+def assemble_pieces(parts: Sequence[Any]) -> Any:
+    """One array of the pieces of a source."""
+    arrays = [resolve(one) for one in parts]
+    return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]

@@ -1,0 +1,23 @@
+"""How a graph is cut: layouts, their propagation, and the communication that they need."""
+
+from flowgraph.partition.insert import COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned, insert, rows_of
+from flowgraph.partition.layout import Cut, Layout, Layouts, propagate
+from flowgraph.partition.rows import MESHES, choose_rows, known_layouts, unknown_rows
+
+__all__ = [
+    "COMBINE",
+    "COMMUNICATION",
+    "GATHER",
+    "MESHES",
+    "SPREAD",
+    "Cut",
+    "Layout",
+    "Layouts",
+    "Partitioned",
+    "choose_rows",
+    "insert",
+    "known_layouts",
+    "propagate",
+    "rows_of",
+    "unknown_rows",
+]

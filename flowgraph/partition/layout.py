@@ -1,0 +1,169 @@
+"""Layouts: which axes of which node are cut, and how that spreads from the data through the factor strings.
+
+A *mesh axis* is a name such as "rows"; cutting a factor over it means that the factor's length is split into
+consecutive pieces: over workers, over tasks, over tiles inside a task. One rule, three sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flowgraph.factors import Axis, Binding
+from flowgraph.graph import Graph, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How one axis is cut."""
+
+    mesh: str
+    """The mesh axis over which it is cut."""
+    times: int = 1
+    """How many elements of this axis belong to one row of the mesh axis (more than one after a reshape)."""
+
+
+Layout = tuple[Cut | None, ...]
+"""For each axis of a tensor, its cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The factor of a node that is cut."""
+
+    factor: str
+    cut: Cut
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """What propagation found: one entry for each node that is cut at all."""
+
+    leaves: Mapping[Node, Layout]
+    """How each cut leaf is cut."""
+    choices: Mapping[Node, Choice]
+    """The cut factor of each node that works on pieces."""
+    bindings: Mapping[Node, Binding]
+    """The binding of each node that is no leaf."""
+
+    def produced(self, node: Node) -> Layout:
+        """How the (first) result of `node` is cut."""
+        if node.is_leaf:
+            return self.leaves.get(node, (None,) * node.type.ndim)
+        return self._axes(node, self.bindings[node].results[0])
+
+    def required(self, node: Node, operand: int) -> Layout:
+        """How `node` wants its operand number `operand` to be cut."""
+        return self._axes(node, self.bindings[node].operands[operand])
+
+    def contracts(self, node: Node) -> bool:
+        """Whether the cut factor of `node` is in no result, so that pieces must be combined."""
+        choice = self.choices.get(node)
+        return choice is not None and choice.factor in self.bindings[node].contracted()
+
+    def _axes(self, node: Node, axes: tuple[Axis, ...]) -> Layout:
+        choice = self.choices.get(node)
+        if choice is None:
+            return (None,) * len(axes)
+        return tuple(_cut_of(axis, choice, self.bindings[node]) for axis in axes)
+
+
+def _cut_of(axis: Axis, choice: Choice, binding: Binding) -> Cut | None:
+    if not axis.factors or axis.factors[0] != choice.factor:
+        return None
+    trailing = _trailing(axis, binding)
+    return Cut(choice.cut.mesh, choice.cut.times * trailing)
+
+
+def _trailing(axis: Axis, binding: Binding) -> int:
+    """How many elements of `axis` belong to one element of its leading factor."""
+    result = 1
+    for factor in axis.factors[1:]:
+        size = binding.sizes[factor]
+        result *= size if isinstance(size, int) else 0  # an unknown length behind the leading one: not cuttable
+    return result
+
+
+def propagate(graph: Graph, seeds: Mapping[Node, Layout]) -> Layouts:
+    """Spread the cuts of `seeds` (leaves and sources) forward and backward through all nodes until nothing changes.
+
+    A node takes one cut factor; the first operand that offers one decides. Where a factor may not be cut (bracketed,
+    interval, contracted without a combine) the node works on the whole, and `insert` puts a gather before it.
+    """
+    spread = _Spread(graph, seeds)
+    while spread.sweep():
+        pass
+    return Layouts(spread.leaves, spread.choices, spread.bindings)
+
+
+class _Spread:
+    def __init__(self, graph: Graph, seeds: Mapping[Node, Layout]) -> None:
+        self.order = graph.nodes()
+        self.bindings = {node: node.inferred().binding for node in self.order if not node.is_leaf}
+        self.legal = {node: _legal_factors(node, binding) for node, binding in self.bindings.items()}
+        self.leaves: dict[Node, Layout] = {}
+        self.choices: dict[Node, Choice] = {}
+        self.changed = False
+        for node, layout in seeds.items():
+            if node.is_leaf:
+                self.leaves[node] = layout
+            else:
+                for axis, cut in zip(self.bindings[node].results[0], layout, strict=True):
+                    if cut is not None:
+                        self._choose(node, axis, cut)
+
+    def sweep(self) -> bool:
+        """One walk forward and one backward; returns whether anything was decided."""
+        self.changed = False
+        for node in self.order:
+            if not node.is_leaf and node not in self.choices:
+                self._forward(node)
+        for node in reversed(self.order):
+            if node in self.choices:
+                self._backward(node)
+        return self.changed
+
+    def _layout(self, node: Node) -> Layout:
+        return Layouts(self.leaves, self.choices, self.bindings).produced(node)
+
+    def _forward(self, node: Node) -> None:
+        for operand, axes in zip(node.inputs, self.bindings[node].operands, strict=True):
+            for axis, cut in zip(axes, self._layout(operand), strict=True):
+                if cut is not None and self._choose(node, axis, cut):
+                    return
+
+    def _backward(self, node: Node) -> None:
+        binding, choice = self.bindings[node], self.choices[node]
+        for index, operand in enumerate(node.inputs):
+            want = tuple(_cut_of(axis, choice, binding) for axis in binding.operands[index])
+            if not any(want):
+                continue
+            if operand.is_leaf:
+                if operand not in self.leaves:
+                    self.leaves[operand] = want
+                    self.changed = True
+            elif operand not in self.choices:
+                for axis, cut in zip(self.bindings[operand].results[0], want, strict=True):
+                    if cut is not None:
+                        self._choose(operand, axis, cut)
+
+    def _choose(self, node: Node, axis: Axis, cut: Cut) -> bool:
+        """Cut the leading factor of `axis` at `node`, if that is legal."""
+        if axis.kind != "free" or not axis.factors or axis.factors[0] not in self.legal[node]:
+            return False
+        trailing = _trailing(axis, self.bindings[node])
+        if trailing == 0 or cut.times % trailing:
+            return False
+        self.choices[node] = Choice(axis.factors[0], Cut(cut.mesh, cut.times // trailing))
+        self.changed = True
+        return True
+
+
+def _legal_factors(node: Node, binding: Binding) -> frozenset[str]:
+    """The factors of `node` that may be cut: a contracted one only where the op says how partial results combine."""
+    if len(node.types) > 1:
+        return frozenset()
+    legal = set(binding.cuttable())
+    if node.op.combine is None:
+        legal -= binding.contracted()
+    return frozenset(legal)

@@ -1,0 +1,113 @@
+"""Which rows are cut: the choice of row factors, and the graph in which their lengths are unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flowgraph.errors import FlowgraphError
+from flowgraph.graph import Graph, Node, make_node, value_bytes
+from flowgraph.partition.layout import Cut, Layout, Layouts, propagate
+from flowgraph.types import Dim, Shape, affine, tensor_type
+
+SECOND_FACTOR_BYTES = 1 << 20
+"""A further row factor is worth a loop of its own from so many bytes on."""
+
+PARAMETER_SHARE = 64
+"""A variable must have so many times the rows of the data to be cut in its place."""
+
+MESHES = tuple(Dim(f"rows{number}" if number else "rows") for number in range(8))
+"""The row factors of a program in the order of their size; their names are the mesh axes."""
+
+
+def choose_rows(graph: Graph) -> Layouts:
+    """The layouts after the longest data, cut by rows, has spread; then the longest that it has not reached, and so on.
+
+    Candidates are leaves and sources of many elements (random numbers, ranges). Variables and parameters count for
+    little: they are replicated, unless there is nothing else to cut.
+    """
+    layouts = Layouts({}, {}, {})
+    seeds: dict[Node, Layout] = {}
+    for node, _ in sorted(_candidates(graph), key=lambda pair: -pair[1]):
+        taken = any(layouts.produced(node)) if seeds else False
+        if taken or len(seeds) == len(MESHES) or (seeds and value_bytes(node.type) < SECOND_FACTOR_BYTES):
+            continue
+        cut = Cut(MESHES[len(seeds)].name)
+        seeds[node] = (cut, *(None,) * (node.type.ndim - 1))
+        layouts = propagate(graph, seeds)
+    return layouts if seeds else propagate(graph, {})
+
+
+def _candidates(graph: Graph) -> list[tuple[Node, float]]:
+    """The nodes that may be cut by hand of the planner, with the lengths of their first axes."""
+    found = []
+    for node in graph.nodes():
+        if not node.type.ndim or (node.is_leaf and node.attr("kind") == "key"):
+            continue
+        length = node.type.shape[0]
+        rows = float(length) if isinstance(length, int) else float("inf")
+        if node.is_leaf:
+            found.append((node, rows if node.attr("kind") == "data" else rows / PARAMETER_SHARE))
+        elif node.op.view is None and all(one.type.ndim == 0 or _is_key(one) for one in node.inputs):
+            found.append((node, rows))
+    return found
+
+
+def _is_key(node: Node) -> bool:
+    return node.is_leaf and node.attr("kind") == "key"
+
+
+def unknown_rows(graph: Graph, layouts: Layouts) -> tuple[Graph, Mapping[Node, Node]]:
+    """The same graph with the length of every row factor unknown, and the new leaf of each old one.
+
+    Programs that differ in their number of rows become equal by it. Where an op can not say its result's shape
+    without the number, the graph comes back as it was.
+    """
+    dims = {dim.name: dim for dim in MESHES}
+    leaves = {node: _unknown_leaf(node, layouts.produced(node), dims) for node in graph.inputs}
+    new: dict[Node, Node] = dict(leaves)
+    try:
+        for node in graph.nodes():
+            if node.is_leaf:
+                continue
+            inputs = tuple([new[one] for one in node.inputs])
+            attrs = node.attrs
+            if any(name == "shape" for name, _ in attrs):
+                shape = _unknown_shape(node.attr("shape"), layouts.produced(node), dims)
+                attrs = tuple(sorted((dict(attrs) | {"shape": shape}).items()))
+            new[node] = _again(node, inputs, attrs)
+            assert new[node].type.ndim == node.type.ndim, f"{node}: became {new[node]}"
+    except FlowgraphError:
+        return graph, {node: node for node in graph.inputs}
+    return Graph(tuple(leaves[node] for node in graph.inputs), tuple(new[node] for node in graph.outputs)), leaves
+
+
+def _again(node: Node, inputs: tuple[Node, ...], attrs: tuple[tuple[str, object], ...]) -> Node:
+    if all(a.type == b.type for a, b in zip(inputs, node.inputs, strict=True)) and attrs == node.attrs:
+        return Node(node.op, inputs, attrs, node.types, node.where)
+    return make_node(node.op, inputs, attrs, node.where)
+
+
+def _unknown_leaf(node: Node, layout: Layout, dims: Mapping[str, Dim]) -> Node:
+    leaf = Node(node.op, (), node.attrs, (tensor_type(_unknown_shape(node.type.shape, layout, dims), node.type.dtype),))
+    return leaf
+
+
+def _unknown_shape(shape: Shape, layout: Layout, dims: Mapping[str, Dim]) -> Shape:
+    return tuple(
+        length if cut is None else affine(dims[cut.mesh], cut.times) for length, cut in zip(shape, layout, strict=True)
+    )
+
+
+def known_layouts(graph: Graph) -> Layouts:
+    """The layouts of a graph whose row factors were made unknown: its leaves say by their Dims how they are cut."""
+    seeds: dict[Node, Layout] = {}
+    meshes = {dim: dim.name for dim in MESHES}
+    for node in graph.nodes():
+        if node.is_leaf or (not node.inputs or all(_is_key(one) or one.type.ndim == 0 for one in node.inputs)):
+            layout = tuple(
+                Cut(meshes[length.base], length.times) if isinstance(length, Dim) and length.base in meshes else None
+                for length in node.type.shape
+            )
+            if any(layout):
+                seeds[node] = layout
+    return propagate(graph, seeds)

@@ -1,0 +1,221 @@
+"""The road, from a graph to numbers. Read this first.
+
+    graph ─ choose_rows ─ unknown_rows ─ optimise ─ schedule ─ insert ─ stages ─ Emitter ─ lower ─ run
+
+A Program is a pure function from the values of its inputs to the values of its outputs. Eager evaluation, traced
+functions, `compute()` and a training step are all a run of one.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from flowgraph.errors import ShapeError
+from flowgraph.graph import Graph, Node, toposort
+from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
+from flowgraph.lower import Bound, Lowering, Result, assemble, run_here
+from flowgraph.partition import insert, known_layouts, rows_of
+from flowgraph.passes import optimise
+from flowgraph.run import Executor, resolve, scratch
+from flowgraph.schedule import schedule
+from flowgraph.sources import Files, share_array
+
+SHARD_TILES = 8
+"""A shard has at least so many tiles, if the plan chooses: less work is not worth a task."""
+
+
+class Program:
+    """A compiled graph. `run` computes its outputs; `source()` shows the kernels."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        """As it was given: inputs in the order in which values are fed."""
+        wishes = _wishes(graph)
+        optimised = optimise(graph)
+        layouts = known_layouts(optimised)
+        meshes = {n: rows[1].mesh for n in optimised.nodes() if (rows := rows_of(layouts.produced(n))) is not None}
+        partial = {n: layouts.choices[n].cut.mesh for n in layouts.choices if layouts.contracts(n)}
+        self.plan = schedule(optimised, meshes, partial)
+        self.parts = insert(optimised, layouts)
+        self.phases = stages(self.parts)
+        self.emitter = Emitter(self.parts, self.plan, self.phases)
+        self.meshes = tuple(self.emitter.meshes)
+        self.outputs = self.parts.graph.outputs
+        self.wishes: dict[str, Any] = {}
+        for leaf, rows in wishes.items():
+            mesh = self.parts.mesh(leaf)
+            if mesh is not None:
+                self.wishes.setdefault(mesh, rows)
+
+    # Kernels, made when they are first needed.
+
+    @cached_property
+    def one(self) -> Kernel:
+        """The kernel for data of one tile."""
+        return self.emitter.one(self.outputs)
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages for data of more than one tile."""
+        return Assembly(self.emitter, self.outputs).run()
+
+    def source(self) -> str:
+        """The numpy source of all kernels, as text."""
+        kernels = [self.one, *(stage.kernel for stage in self.stages)] if self.meshes else [self.one]
+        return "\n".join(kernel.source for kernel in kernels)
+
+    # Running.
+
+    def run(
+        self, values: Sequence[Any], client: Any = None, scheduler: Any = None, rows: Mapping[str, int] | None = None
+    ) -> list[Any]:
+        """The values of the outputs for the given values of the inputs (arrays or sources).
+
+        `rows` gives the number of rows of mesh axes that no input has. A program of one tile is called right here,
+        unless the caller names another place.
+        """
+        counts = self._rows(values, rows)
+        small = all(count <= self.plan.tile[mesh] for mesh, count in counts.items())
+        if small and client is None and scheduler is None and all(isinstance(one, np.ndarray) for one in values):
+            return list(self.one(*counts.values(), *self.feed(values)))
+        return self._run_tasks(values, counts, resolve(client, scheduler))
+
+    def feed(self, values: Sequence[Any]) -> list[Any]:
+        """The arguments of the one-tile kernel: rows as `Rows`, whole values in C order."""
+        fed: list[Any] = []
+        for node, cut, value in zip(self.parts.graph.inputs, self._input_cuts, values, strict=True):
+            if cut is not None:
+                fed.append(Rows([value], node.types[0].dtype, cut[0], cut[1].times))
+            else:
+                fed.append(clean(value, node.types[0].dtype))
+        return fed
+
+    @cached_property
+    def _input_cuts(self) -> list[Any]:
+        return [rows_of(self.parts.layouts[node]) for node in self.parts.graph.inputs]
+
+    def _rows(self, values: Sequence[Any], given: Mapping[str, int] | None) -> dict[str, int]:
+        """The number of rows of each mesh axis; raises ShapeError where inputs disagree."""
+        rows = dict(given) if given is not None else {}
+        for cut, value in zip(self._input_cuts, values, strict=True):
+            if cut is None:
+                continue
+            axis, how = cut
+            count = (value.shape if isinstance(value, np.ndarray) else value.type.shape)[axis] // how.times
+            if rows.setdefault(how.mesh, count) != count:
+                raise ShapeError(
+                    "to run a program on inputs that are cut together",
+                    f"one has {rows[how.mesh]} rows, another {count}",
+                    "Feed inputs with equally many rows.",
+                )
+        return {mesh: rows[mesh] for mesh in self.meshes}
+
+    def _run_tasks(self, values: Sequence[Any], rows: Mapping[str, int], executor: Executor) -> list[Any]:
+        if executor.shares_memory:
+            bound = self.bind(values, rows, executor.workers)
+            alone = all(len(shards) == 1 for shards in bound.shards.values()) and bound.stages is not self.small_stages
+            if alone and not any(value.tasks() for value in bound.values.values() if not isinstance(value, np.ndarray)):
+                return run_here(bound)
+            return _run(bound, executor)
+        with scratch() as directory:
+            shared = [_shareable(one, directory) for one in values]
+            return _run(self.bind(shared, rows, executor.workers), executor)
+
+    def bind(self, values: Sequence[Any], rows: Mapping[str, int], workers: int) -> Bound:
+        """The program met with values: shards are chosen here, after everything that decides bits."""
+        leaf = {mesh: self.plan.leaf_tiles(mesh, max(count, 1)) for mesh, count in rows.items()}
+        shards = {mesh: self.shards(mesh, count, leaf[mesh], workers) for mesh, count in rows.items()}
+        inputs = self.parts.graph.inputs
+        held = {
+            node: value if cut is not None or not isinstance(value, np.ndarray) else clean(value, node.type.dtype)
+            for node, cut, value in zip(inputs, self._input_cuts, values, strict=True)
+        }
+        outputs = tuple(
+            (node, found[0] if (found := rows_of(self.parts.layouts[node])) is not None else None) for node in self.outputs
+        )
+        stages = self.stages if any(count > self.plan.tile[mesh] for mesh, count in rows.items()) else self.small_stages
+        if stages is self.small_stages:
+            outputs = tuple((node, None) for node in self.outputs)
+        return Bound(stages, self.meshes, rows, shards, leaf, held, outputs)
+
+    @cached_property
+    def small_stages(self) -> tuple[Stage, ...]:
+        """Data of one tile as a single task."""
+        return (one_stage(self.emitter, self.outputs),)
+
+    def shards(self, mesh: str, rows: int, leaf: int, workers: int) -> tuple[tuple[int, int], ...]:
+        """The (start, stop) rows of each shard of a mesh axis: the user's wish, else enough for the workers."""
+        unit = self.plan.tile[mesh] * leaf
+        wish = self.wishes.get(mesh)
+        if wish is None:
+            wish = max(min(2 * workers, -(-rows // (self.plan.tile[mesh] * SHARD_TILES))), 1)
+        return cut_rows(rows, unit, wish)
+
+
+def cut_rows(rows: int, unit: int, wish: int | Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """`rows` cut into shards that start on multiples of `unit`: at the roundest ones within 5% of an even cut.
+
+    A tuple gives the wished length of each shard; lengths are rounded to the unit, and 0 is allowed.
+
+    >>> cut_rows(100, 8, 3)
+    ((0, 32), (32, 64), (64, 100))
+    """
+    units = -(-rows // unit)
+    if isinstance(wish, int):
+        ideal = [units * number / wish for number in range(wish + 1)]
+        slack = 0.05 * units / wish
+    else:
+        total = max(sum(wish), 1)
+        ideal = [units * sum(wish[:number]) / total for number in range(len(wish) + 1)]
+        slack = 0.0
+    marks = [_roundest(mark, slack) for mark in ideal]
+    marks[0], marks[-1] = 0, units
+    edges = [min(mark * unit, rows) for mark in marks]
+    return tuple((a, max(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True))
+
+
+def _roundest(mark: float, slack: float) -> int:
+    """The integer within `slack` of `mark` that is divisible by the highest power of two; the nearest if none is within."""
+    candidates = range(int(np.ceil(mark - slack)), int(np.floor(mark + slack)) + 1)
+    if not candidates:
+        return round(mark)
+    return max(candidates, key=lambda one: ((one & -one) if one else 1 << 62, -abs(one - mark)))
+
+
+def _wishes(graph: Graph) -> dict[Node, Any]:
+    """The cuts by hand: for each leaf under a `shard` node, the wish."""
+    wishes: dict[Node, Any] = {}
+    for node in graph.nodes():
+        if node.op.name == "shard":
+            for leaf in toposort([node]):
+                if leaf.is_leaf:
+                    wishes.setdefault(leaf, node.attr("rows"))
+    return wishes
+
+
+def _shareable(value: Any, directory: str) -> Any:
+    """A value in a form that other processes can read without it being copied into every task."""
+    if isinstance(value, np.ndarray):
+        if value.nbytes < 1 << 16 or value.ndim == 0:
+            return value
+        return Files([share_array(np.ascontiguousarray(value), directory)])
+    return value.shared_as(directory)
+
+
+def _run(bound: Bound, executor: Executor) -> list[Any]:
+    """The outputs of a bound program, by its tasks."""
+    lowering = Lowering(bound, uuid.uuid4().hex[:12])
+    results = lowering.lower()
+    keys = list(dict.fromkeys(key for result in results for key in result.keys))
+    found = dict(zip(keys, executor.get(lowering.graph, keys), strict=True))
+    return [collect(result, found) for result in results]
+
+
+def collect(result: Result, found: Mapping[Any, Any]) -> Any:
+    """The value of an output from the results of tasks."""
+    return assemble([found[key] for key in result.keys], result.item, result.axis)
