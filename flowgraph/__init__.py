@@ -8,8 +8,7 @@
 6.0
 """
 
-from importlib.metadata import PackageNotFoundError as _NotFound
-from importlib.metadata import version as _version
+from typing import Any as _Any
 
 from numpy import bool_ as bool
 from numpy import float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
@@ -76,12 +75,15 @@ from flowgraph.reverse import GradientTape, grad, gradient, value_and_grad
 from flowgraph.session import Variable, function
 from flowgraph.tensor import Tensor
 
-try:
-    __version__ = _version("flowgraph")
-except _NotFound:  # a checkout that is not installed
-    __version__ = "0+unknown"
-
 # TensorFlow's spellings.
 reduce_sum, reduce_mean, reduce_max, reduce_min = sum, mean, max, min
 reduce_std, reduce_variance, reduce_logsumexp = std, var, logsumexp
 
+
+def __getattr__(name: str) -> _Any:
+    """The version, looked up when it is asked for: reading a package's metadata takes as long as importing numpy."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("flowgraph")
+    raise AttributeError(f"module 'flowgraph' has no attribute {name!r}")

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dask.task_spec import DataNode, List, Task, TaskRef
 
 from flowgraph.graph import Node
 from flowgraph.kernel import Kernel, Loop, LoopStage, OneStage, RowArgument, Rows, Stage, WholeStage, clean, complete, join
@@ -147,6 +146,9 @@ class Lowering:
     """Emits the Dask tasks of one run."""
 
     def __init__(self, bound: Bound, run: str, step: int = 0) -> None:
+        from dask import task_spec  # half of the time that `import flowgraph` may take
+
+        self.spec = task_spec
         self.bound, self.run, self.step = bound, run, step
         self.graph: dict[Any, Any] = {}
         self.values: dict[Node, Any] = {}
@@ -180,28 +182,28 @@ class Lowering:
 
     def single_key(self, result: Result, key: Any) -> Any:
         """The key of a task whose result is the value of an output, all in one."""
-        refs = List(*[TaskRef(one) for one in result.keys])
+        refs = self.spec.List(*[self.spec.TaskRef(one) for one in result.keys])
         return self._task(key, assemble, refs, result.item, result.axis)
 
     def _task(self, key: Any, function: Any, *args: Any) -> Any:
-        self.graph[key] = Task(key, function, *args)
+        self.graph[key] = self.spec.Task(key, function, *args)
         return key
 
     def _shared(self, name: str, number: int, value: Any) -> Any:
         """A value that many tasks take, as a task of its own, so that it travels once."""
         key = self.key(name, number)
         if key not in self.graph:
-            self.graph[key] = DataNode(key, value)
-        return TaskRef(key)
+            self.graph[key] = self.spec.DataNode(key, value)
+        return self.spec.TaskRef(key)
 
     def _arguments(self, nodes: Sequence[Node]) -> Any:
-        return List(*[self._value(node) for node in nodes])
+        return self.spec.List(*[self._value(node) for node in nodes])
 
     def _value(self, node: Node) -> Any:
         if node not in self.values and node in self.places:
             (key,), number = self.places[node]
-            picked = self._task(self.key(f"{key[0].split('-')[1]}-value", number), pick, TaskRef(key), number)
-            self.values[node] = TaskRef(picked)
+            picked = self._task(self.key(f"{key[0].split('-')[1]}-value", number), pick, self.spec.TaskRef(key), number)
+            self.values[node] = self.spec.TaskRef(picked)
         elif node not in self.values:
             held = self.bound.values[node]
             if isinstance(held, np.ndarray):
@@ -209,12 +211,12 @@ class Lowering:
             else:
                 parts = [self._piece(one) for one in held.pieces(0, node.type.shape[0], 0)]
                 key = self.key("input", len(self.values))
-                self.values[node] = TaskRef(self._task(key, assemble_pieces, List(*parts)))
+                self.values[node] = self.spec.TaskRef(self._task(key, assemble_pieces, self.spec.List(*parts)))
         return self.values[node]
 
     def _piece(self, piece: Any) -> Any:
         if isinstance(piece, TaskPiece):
-            return List(TaskRef(piece.key), piece.start, piece.stop)
+            return self.spec.List(self.spec.TaskRef(piece.key), piece.start, piece.stop)
         return piece
 
     def _loop(self, stage: LoopStage) -> None:
@@ -225,16 +227,16 @@ class Lowering:
         arguments = self._arguments(stage.arguments)
         stacks = []
         for shard, (start, stop) in enumerate(bound.shards[mesh]):
-            parts = List(*[self._rows(one, shard, start, stop) for one in stage.rows])
+            parts = self.spec.List(*[self._rows(one, shard, start, stop) for one in stage.rows])
             function = run_loop if stage.loop.writes else run_sum
             place = (start, stop - start, bound.leaf_tiles[mesh])
             key = self._task(self.key(name, shard), function, kernel, *place, totals, how, parts, arguments)
             if not stage.loop.writes:
                 stacks.append(key)
             elif stage.merges:
-                stacks.append(self._task(self.key(f"{name}-partial", shard), pick, TaskRef(key), 0))
+                stacks.append(self._task(self.key(f"{name}-partial", shard), pick, self.spec.TaskRef(key), 0))
             for number, node in enumerate(stage.loop.writes, 1):
-                own = self._task(self.key(f"{name}-rows{number}", shard), pick, TaskRef(key), number)
+                own = self._task(self.key(f"{name}-rows{number}", shard), pick, self.spec.TaskRef(key), number)
                 self.stored.setdefault(node, []).append(own)
         self.stacks[stage.loop] = self._joined(stage, stacks)
 
@@ -243,23 +245,23 @@ class Lowering:
         for one in stage.rows:
             total = self.bound.rows[one.mesh]
             found = pieces(self.bound.values[one.node], 0, total * one.times, one.axis)
-            parts.append(List(*[self._piece(piece) for piece in found]))
+            parts.append(self.spec.List(*[self._piece(piece) for piece in found]))
             how.append((one.axis, one.times, one.dtype))
         order = [any(node is one.node for one in stage.rows) for node in stage.inputs]
         arguments = self._arguments([node for node, cut in zip(stage.inputs, order, strict=True) if not cut])
         dtypes = [node.type.dtype for node, cut in zip(stage.inputs, order, strict=True) if not cut]
         totals = self.bound.totals()
         key = self._task(
-            self.key("program", 0), run_one, stage.kernel, totals, order, how, List(*parts), arguments, dtypes
+            self.key("program", 0), run_one, stage.kernel, totals, order, how, self.spec.List(*parts), arguments, dtypes
         )
         for number, node in enumerate(stage.results):
             self.places[node] = ((key,), number)
 
     def _rows(self, how: RowArgument, shard: int, start: int, stop: int) -> Any:
         if how.node in self.stored:
-            return List(TaskRef(self.stored[how.node][shard]))
+            return self.spec.List(self.spec.TaskRef(self.stored[how.node][shard]))
         found = pieces(self.bound.values[how.node], start * how.times, stop * how.times, how.axis)
-        return List(*[self._piece(one) for one in found])
+        return self.spec.List(*[self._piece(one) for one in found])
 
     def _joined(self, stage: LoopStage, stacks: list[Any]) -> list[Any]:
         """A tree of joins over the shards, until few enough are left for one task."""
@@ -270,7 +272,7 @@ class Lowering:
                     self.key(f"{stage.kernel.name}-join{level}", number),
                     join_stacks,
                     stage.merges,
-                    List(*[TaskRef(one) for one in stacks[first : first + FAN_IN]]),
+                    self.spec.List(*[self.spec.TaskRef(one) for one in stacks[first : first + FAN_IN]]),
                 )
                 for number, first in enumerate(range(0, len(stacks), FAN_IN))
             ]
@@ -286,8 +288,8 @@ class Lowering:
             stage.kernel,
             self.bound.totals(),
             [one.merges for one in own],
-            List(*[List(*[TaskRef(key) for key in self.stacks[one.loop]]) for one in own]),
-            List(*[List(*[TaskRef(key) for key in self.stored[node]]) for node, _ in stage.gathered]),
+            self.spec.List(*[self.spec.List(*[self.spec.TaskRef(key) for key in self.stacks[one.loop]]) for one in own]),
+            self.spec.List(*[self.spec.List(*[self.spec.TaskRef(key) for key in self.stored[node]]) for node, _ in stage.gathered]),
             [axis for _, axis in stage.gathered],
             self._arguments(stage.arguments),
         )

@@ -231,6 +231,11 @@ def _trace() -> Trace | None:
     return traces[-1] if traces else None
 
 
+def tracing() -> bool:
+    """Whether a function is being traced in this thread."""
+    return _trace() is not None
+
+
 class Traced:
     """A function, traced for one signature: a program of its tensor arguments and the variables that it uses."""
 

@@ -262,7 +262,7 @@ size = define(
 # concat
 
 
-def _concat_attrs(*types: Any, axis: int = 0) -> dict[str, Any]:
+def _concat_attrs(*types: Any, axis: int = 0, shape: Any = None) -> dict[str, Any]:
     if not types:
         raise UsageError("concat of no tensors", "there is nothing to join", "Give at least one tensor.")
     at = normal_axis(axis, types[0].ndim)

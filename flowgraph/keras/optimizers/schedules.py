@@ -1,0 +1,5 @@
+"""keras.optimizers.schedules."""
+
+from flowgraph.train.optimizers import ExponentialDecay
+
+__all__ = ["ExponentialDecay"]

@@ -1,0 +1,147 @@
+"""Losses: functions that average over the last axis, and Keras-style classes that weigh and reduce over samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flowgraph.errors import ShapeError, UsageError
+from flowgraph.ops.elementwise import abs as absolute
+from flowgraph.ops.elementwise import minimum, square
+from flowgraph.ops.reduce import mean, sum
+from flowgraph.ops.shape import size, squeeze
+from flowgraph.tensor import Tensor, convert
+from flowgraph.types import DEFAULT_FLOAT, is_float
+
+
+def _pair(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
+    """Both as floats of one shape. A pair like (n,) and (n, 1) is refused: it would broadcast to (n, n)."""
+    true, pred = convert(y_true), convert(y_pred)
+    if not is_float(pred.dtype):
+        pred = pred.astype(true.dtype if is_float(true.dtype) else DEFAULT_FLOAT)
+    true = true.astype(pred.dtype) if true.dtype != pred.dtype else true
+    if true.shape != pred.shape:
+        if true.ndim == pred.ndim and all(1 in (a, b) or a == b for a, b in zip(true.shape, pred.shape, strict=True)):
+            return true, pred
+        if true.ndim and pred.ndim:
+            raise ShapeError(
+                f"{name} of y_true {true.type} and y_pred {pred.type}",
+                "their shapes differ, and broadcasting them would compare every value with every other",
+                "Give both the same shape: reshape one, for instance y_true to (-1, 1).",
+            )
+    return true, pred
+
+
+def _last_mean(values: Tensor) -> Tensor:
+    return mean(values, axis=-1) if values.ndim else values
+
+
+def mse(y_true: Any, y_pred: Any) -> Tensor:
+    """The mean of (y_true - y_pred)**2 over the last axis: a scalar for vectors.
+
+    >>> import flowgraph as fg
+    >>> float(fg.keras.losses.mse([1.0, 2.0], [1.0, 4.0]))
+    2.0
+    """
+    true, pred = _pair(y_true, y_pred, "mse")
+    return _last_mean(square(pred - true))
+
+
+def mae(y_true: Any, y_pred: Any) -> Tensor:
+    """The mean of |y_true - y_pred| over the last axis.
+
+    >>> import flowgraph as fg
+    >>> float(fg.keras.losses.mae([1.0, 2.0], [1.0, 4.0]))
+    1.0
+    """
+    true, pred = _pair(y_true, y_pred, "mae")
+    return _last_mean(absolute(pred - true))
+
+
+def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
+    """The mean over the last axis of r**2 / 2 where |r| <= delta, else delta * (|r| - delta / 2), with r = y_pred - y_true.
+
+    Written as c * (|r| - c / 2) with c = min(|r|, delta): the same values without a branch.
+
+    >>> import flowgraph as fg
+    >>> float(fg.keras.losses.huber([0.0, 0.0], [1.0, 3.0]))
+    1.5
+    """
+    if not delta > 0:
+        raise UsageError(f"huber with delta={delta!r}", "delta is the width of the quadratic part", "Give delta above 0.")
+    true, pred = _pair(y_true, y_pred, "huber")
+    error = absolute(pred - true)
+    near = minimum(error, delta)
+    return _last_mean(near * (error - near * 0.5))
+
+
+mean_squared_error, mean_absolute_error = mse, mae
+
+REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "none")
+
+
+class Loss:
+    """A loss of samples: `loss(y_true, y_pred, sample_weight=None)`.
+
+    `reduction` is "sum_over_batch_size" (the default: the sum divided by the number of samples), "sum", "mean" (divided
+    by the sum of the weights) or "none" (one value a sample). `sample_weight` has one weight a sample.
+    """
+
+    def __init__(self, function: Callable[[Any, Any], Tensor], reduction: str | None, name: str) -> None:
+        chosen = "none" if reduction is None else reduction
+        if chosen not in REDUCTIONS:
+            raise UsageError(f"reduction={reduction!r}", "it is not known", f"One of {', '.join(REDUCTIONS)}.")
+        self.function, self.reduction, self.name = function, chosen, name
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        losses = self.function(y_true, y_pred)
+        weights = None if sample_weight is None else convert(sample_weight).astype(losses.dtype)
+        if weights is not None:
+            if weights.ndim == losses.ndim + 1 and weights.shape[-1] == 1:
+                weights = squeeze(weights, axis=-1)
+            losses = losses * weights
+        if self.reduction == "none":
+            return losses
+        total = sum(losses)
+        if self.reduction == "sum":
+            return total  # type: ignore[no-any-return]
+        if self.reduction == "mean" and weights is not None:
+            return total / sum(weights if weights.shape == losses.shape else weights + losses * 0)  # type: ignore[no-any-return]
+        return total / size(losses, dtype=np.dtype(losses.dtype))  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(reduction={self.reduction!r})"
+
+
+class MeanSquaredError(Loss):
+    """The mean squared error of samples.
+
+    >>> import flowgraph as fg
+    >>> loss = fg.keras.losses.MeanSquaredError()
+    >>> float(loss([[0.0], [0.0]], [[1.0], [2.0]]))
+    2.5
+    >>> float(loss([[0.0], [0.0]], [[1.0], [2.0]], sample_weight=[1.0, 0.0]))
+    0.5
+    """
+
+    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str = "mean_squared_error") -> None:
+        super().__init__(mse, reduction, name)
+
+
+class MeanAbsoluteError(Loss):
+    """The mean absolute error of samples."""
+
+    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str = "mean_absolute_error") -> None:
+        super().__init__(mae, reduction, name)
+
+
+class Huber(Loss):
+    """The Huber loss of samples, quadratic up to `delta` and linear beyond."""
+
+    def __init__(
+        self, delta: float = 1.0, reduction: str | None = "sum_over_batch_size", name: str = "huber_loss"
+    ) -> None:
+        super().__init__(lambda true, pred: huber(true, pred, delta), reduction, name)
+        self.delta = delta
