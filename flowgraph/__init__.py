@@ -74,6 +74,7 @@ from flowgraph.program import Program
 from flowgraph.reverse import GradientTape, grad, gradient, value_and_grad
 from flowgraph.session import Variable, function
 from flowgraph.tensor import Tensor
+from flowgraph.train import History, fit
 
 # TensorFlow's spellings.
 reduce_sum, reduce_mean, reduce_max, reduce_min = sum, mean, max, min

@@ -79,7 +79,7 @@ class Program:
         `rows` gives the number of rows of mesh axes that no input has. A program of one tile is called right here,
         unless the caller names another place.
         """
-        counts = self._rows(values, rows)
+        counts = self.row_counts(values, rows)
         small = all(count <= self.plan.tile[mesh] for mesh, count in counts.items())
         if small and client is None and scheduler is None and all(isinstance(one, np.ndarray) for one in values):
             return list(self.one(*counts.values(), *self.feed(values)))
@@ -88,7 +88,7 @@ class Program:
     def feed(self, values: Sequence[Any]) -> list[Any]:
         """The arguments of the one-tile kernel: rows as `Rows`, whole values in C order."""
         fed: list[Any] = []
-        for node, cut, value in zip(self.parts.graph.inputs, self._input_cuts, values, strict=True):
+        for node, cut, value in zip(self.parts.graph.inputs, self.input_cuts, values, strict=True):
             if cut is not None:
                 fed.append(Rows([value], node.types[0].dtype, cut[0], cut[1].times))
             else:
@@ -96,18 +96,21 @@ class Program:
         return fed
 
     @cached_property
-    def _input_cuts(self) -> list[Any]:
+    def input_cuts(self) -> list[Any]:
+        """For each input, the (axis, cut) along which it has rows, or None."""
         return [rows_of(self.parts.layouts[node]) for node in self.parts.graph.inputs]
 
-    def _rows(self, values: Sequence[Any], given: Mapping[str, int] | None) -> dict[str, int]:
-        """The number of rows of each mesh axis; raises ShapeError where inputs disagree."""
+    def row_counts(
+        self, values: Sequence[Any], given: Mapping[str, int] | None, of_inputs: bool = True
+    ) -> dict[str, int]:
+        """The number of rows of each mesh axis; raises ShapeError where inputs disagree (`of_inputs`)."""
         rows = dict(given) if given is not None else {}
-        for cut, value in zip(self._input_cuts, values, strict=True):
+        for cut, value in zip(self.input_cuts, values, strict=True):
             if cut is None:
                 continue
             axis, how = cut
             count = (value.shape if isinstance(value, np.ndarray) else value.type.shape)[axis] // how.times
-            if rows.setdefault(how.mesh, count) != count:
+            if rows.setdefault(how.mesh, count) != count and of_inputs:
                 raise ShapeError(
                     "to run a program on inputs that are cut together",
                     f"one has {rows[how.mesh]} rows, another {count}",
@@ -133,7 +136,7 @@ class Program:
         inputs = self.parts.graph.inputs
         held = {
             node: value if cut is not None or not isinstance(value, np.ndarray) else clean(value, node.type.dtype)
-            for node, cut, value in zip(inputs, self._input_cuts, values, strict=True)
+            for node, cut, value in zip(inputs, self.input_cuts, values, strict=True)
         }
         outputs = tuple(
             (node, found[0] if (found := rows_of(self.parts.layouts[node])) is not None else None) for node in self.outputs

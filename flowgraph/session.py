@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -207,11 +208,14 @@ class Trace:
         self.current: dict[Variable, Node] = {}
         """The node of the value that each variable has by now."""
 
+    def bind(self, variable: Variable, node: Node) -> None:
+        """Let `node` stand for the value of `variable`."""
+        self.variables[variable] = self.current[variable] = node
+
     def read(self, variable: Variable) -> Tensor:
         """The value of `variable` by now."""
         if variable not in self.variables:
-            leaf = make_input(variable.type, "variable", variable.name)
-            self.variables[variable] = self.current[variable] = leaf
+            self.bind(variable, make_input(variable.type, "variable", variable.name))
         return tensor_of(self.current[variable])
 
     def assign(self, variable: Variable, node: Node) -> None:
@@ -227,8 +231,19 @@ class Trace:
 
 
 def _trace() -> Trace | None:
-    traces = getattr(ACTIVE, "traces", None)
-    return traces[-1] if traces else None
+    return ACTIVE.traces[-1] if ACTIVE.traces else None
+
+
+@contextmanager
+def trace_into(trace: Trace) -> Iterator[None]:
+    """A context in which variables are read and assigned in `trace`; tapes from outside do not see it."""
+    tapes, ACTIVE.tapes = ACTIVE.tapes, []
+    ACTIVE.traces.append(trace)
+    try:
+        yield
+    finally:
+        ACTIVE.traces.pop()
+        ACTIVE.tapes = tapes
 
 
 def tracing() -> bool:
@@ -250,16 +265,10 @@ class Traced:
             leaves.append(leaf)
             return tensor_of(leaf)
 
-        traces = ACTIVE.__dict__.setdefault("traces", [])
         trace = Trace()
         symbolic_args, symbolic_kwargs = tree.map_structure(stand_in, (args, kwargs))
-        tapes, ACTIVE.tapes = ACTIVE.tapes, []
-        traces.append(trace)
-        try:
+        with trace_into(trace):
             result = function(*symbolic_args, **symbolic_kwargs)
-        finally:
-            traces.pop()
-            ACTIVE.tapes = tapes
         self.structure = result
         self.trace = trace
         updates = trace.updates()

@@ -45,8 +45,8 @@ class _Active(threading.local):
     def __init__(self) -> None:
         self.tapes: list[Any] = []
         """Gradient tapes that record."""
-        self.tracing = 0
-        """How many functions are being traced: then nothing may be computed."""
+        self.traces: list[Any] = []
+        """Functions that are being traced, the innermost last."""
 
 
 ACTIVE = _Active()

@@ -7,6 +7,7 @@ done; an operation writes over an operand that dies with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,10 @@ MESH_NUMBER = {dim.name: number for number, dim in enumerate(MESHES)}
 FOREVER = 1 << 60
 Line = tuple[str, Node | None]
 """A line of source and the node that it computes."""
+
+
+_VIEW = re.compile(r"\{(\d+|out)\}(\.(?:ravel|reshape)\((?:[^()]|\(\))*\))")
+"""A view of an operand or of the result inside a call template."""
 
 
 class Names:
@@ -86,6 +91,9 @@ class Block:
         """Arrays that results must be written into: slices of accumulators, state that a window carries."""
         self.carried: dict[Node, Node] = {}
         """In a window: the state whose array a result should be written into, if nobody reads the state after it."""
+        self.joins: dict[Node, list[tuple[Node, int, int, bool]]] = {}
+        """Vectors joined of parts: (operand, start, stop, whether the operand is computed in its place)."""
+        self.join_views: dict[Node, list[Line]] = {}
         self.buffers = 0
         self.invariant: set[Node] = set()
 
@@ -130,6 +138,7 @@ class Block:
         """Emit `nodes` in order. `pinned` results must survive; `invariant` nodes are computed once."""
         self._liveness(nodes, set(pinned))
         self.invariant.update(invariant)
+        self._plan_joins(nodes)
         for position, node in enumerate(nodes):
             self._emit(node, position)
 
@@ -143,6 +152,56 @@ class Block:
                 self.last_use[root] = max(self.last_use.get(root, 0), position)
         for node in pinned:
             self.last_use[self.root.get(node, node)] = FOREVER
+
+    def _plan_joins(self, nodes: Sequence[Node]) -> None:
+        """Let what is only computed to be joined into one vector be written into its place at once."""
+        made = set(nodes)
+        for node in nodes:
+            if node.op.name != "concat" or node.type.ndim != 1 or node in self.invariant or node in self.preset:
+                continue
+            places, offset = [], 0
+            for operand in node.inputs:
+                (length,) = operand.type.shape
+                if not isinstance(length, int):
+                    break
+                places.append((operand, offset, offset + length))
+                offset += length
+            else:
+                self.joins[node] = [self._place(node, *place, made) for place in places]
+                dtype = self.names.dtype(node.type.dtype)
+                self.pre.append((f"v{self.numbers[node]} = empty({offset}, {dtype})", node))
+                self.pre += self.join_views.pop(node, [])
+
+    def _place(self, node: Node, operand: Node, start: int, stop: int, made: set[Node]) -> tuple[Node, int, int, bool]:
+        """(operand, start, stop, whether it is computed in place)."""
+        source = self.root.get(operand, operand)
+        own = self.plan.calls.get(self.parts.origin.get(source, source))
+        direct = (
+            source in made
+            and own is not None
+            and "{out}" in own.text
+            and source not in self.preset
+            and source not in self.invariant
+            and source not in self.carried
+            and source.op.name != "astype"
+            and not host.is_host_type(source)
+            and source.type.dtype == node.type.dtype
+            and _reshapes_only(operand, source)
+        )
+        if direct:
+            name = f"v{self.numbers[source]}"
+            shape = self.shape_text(source)
+            self.preset[source] = name
+            self.join_views.setdefault(node, []).append((f"{name} = v{self.numbers[node]}[{start}:{stop}].reshape({shape})", source))
+        return operand, start, stop, direct
+
+    def _join(self, node: Node) -> None:
+        name = f"v{self.numbers[node]}"
+        for operand, start, stop, direct in self.joins[node]:
+            if not direct:
+                self._lines(node).append((f"{name}[{start}:{stop}] = {self.array(operand)}", node))
+        self.text[node] = name
+        self.stable.add(node)
 
     def _lines(self, node: Node) -> list[Line]:
         """Where the line that computes `node` goes."""
@@ -180,6 +239,12 @@ class Block:
             self._view(node)
         elif isinstance(node.op.combine, Monoid) and node in self.parts.partial:
             self._monoid(node)
+        elif node.op.name == "astype" and node.inputs[0] in self.numbers_of_host:
+            out = self._fresh(node)
+            self._lines(node).append((f"{out}[()] = {self.numbers_of_host[node.inputs[0]]}", node))
+            self.text[node] = out
+        elif node in self.joins:
+            self._join(node)
         elif self.plan.calls.get(self.parts.origin.get(node, node)) is not None:
             self._call(node, position)
         else:
@@ -323,14 +388,13 @@ class Block:
                   for name, function in call.use.items()}  # fmt: skip
         if "{ones}" in call.text:
             fields["ones"] = self._ones(node)
-        line = call.text.replace("{out}", out)
+        line = self._hoisted(node, call.text, out, fields)
         for index, operand in enumerate(node.inputs):
             if f"{{{index}}}" in line:
                 line = line.replace(f"{{{index}}}", self._operand(node, operand))
-        for name, text in fields.items():
+        for name, text in {**fields, "out": out}.items():
             line = line.replace(f"{{{name}}}", text)
-            if name.isidentifier():
-                line = _rename_call(line, name, text)
+            line = _rename_call(line, name, text)
         if not out:
             out = f"v{self.numbers[node]}"
             line = f"{out} = {line}"
@@ -338,9 +402,22 @@ class Block:
         self.text[node] = out
 
     def _operand(self, node: Node, operand: Node) -> str:
-        if node.op.name == "astype" and operand in self.numbers_of_host:
-            return self.numbers_of_host[operand]
         return self.array(operand)
+
+    def _hoisted(self, node: Node, text: str, out: str, fields: Mapping[str, str]) -> str:
+        """The template with views of stable arrays, such as `{0}.ravel()`, bound once and not for every tile."""
+
+        def bind(match: re.Match[str]) -> str:
+            subject, view = match.groups()
+            source = node if subject == "out" else node.inputs[int(subject)]
+            if source not in self.stable:
+                return match.group()
+            view = view.replace("{ones}", fields.get("ones", ""))
+            name = f"{'u' if subject == 'out' else 'x'}{self.numbers[node]}_{len(self._binds(node))}"
+            self._binds(node).append((f"{name} = {out if subject == 'out' else self.array(source)}{view}", node))
+            return name
+
+        return _VIEW.sub(bind, text)
 
     def _ones(self, node: Node) -> str:
         operand = node.inputs[0]
@@ -433,6 +510,17 @@ class Block:
             buffer = self.owned.pop(node)
             lengths = self.local_shape(node)
             self.free.setdefault((self.count_text(lengths), self.names.dtype(node.type.dtype)), []).append(buffer)
+
+
+def _reshapes_only(node: Node, source: Node) -> bool:
+    """Whether `node` is `source`, looked at in another shape but in the same order."""
+    while node is not source:
+        if node.op.name not in ("reshape", "expand_dims", "squeeze") and not (
+            node.op in COMMUNICATION and node.op is not SPREAD
+        ):
+            return False
+        node = node.inputs[0]
+    return True
 
 
 def as_contiguous(value: Any, dtype: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,7 @@ class Rows:
     copied into a buffer first. So every tile looks the same to BLAS, whose bits depend on memory order.
     """
 
-    __slots__ = ("_buffer", "_starts", "axis", "dtype", "rows", "segments", "times")
+    __slots__ = ("_buffer", "_starts", "axis", "dtype", "rows", "segments", "tile", "times")
 
     def __init__(self, segments: Sequence[Array], dtype: Any, axis: int = 0, times: int = 1) -> None:
         self.segments = [one for one in segments if one.shape[axis]] or list(segments[:1])
@@ -29,9 +29,12 @@ class Rows:
             self._starts.append(self._starts[-1] + one.shape[axis])
         self.rows = self._starts[-1] // times
         self._buffer: Array | None = None
+        self.tile: Callable[[int, int], Array] = self._tile
+        """`tile(low, count)` gives the rows low to low + count, in C order."""
+        if axis == 0 and times == 1 and len(self.segments) == 1 and self._is_clean(self.segments[0]):
+            self.tile = _slicer(self.segments[0])
 
-    def tile(self, low: int, count: int) -> Array:
-        """Rows low to low + count, in C order."""
+    def _tile(self, low: int, count: int) -> Array:
         start, stop = low * self.times, (low + count) * self.times
         starts = self._starts
         if len(self.segments) == 1:
@@ -54,9 +57,12 @@ class Rows:
             return segment[start - offset : stop - offset]
         return segment[(slice(None),) * self.axis + (slice(start - offset, stop - offset),)]
 
-    def _clean(self, piece: Array) -> Array:
+    def _is_clean(self, piece: Array) -> bool:
         flags = piece.flags
-        if flags.c_contiguous and flags.aligned and piece.dtype == self.dtype:
+        return bool(flags.c_contiguous and flags.aligned and piece.dtype == self.dtype)
+
+    def _clean(self, piece: Array) -> Array:
+        if self._is_clean(piece):
             return piece
         return self._copied([piece], piece.shape[self.axis])
 
@@ -73,6 +79,16 @@ class Rows:
             tile[(slice(None),) * self.axis + (slice(position, end),)] = piece
             position = end
         return tile
+
+
+def _slicer(array: Array) -> Callable[[int, int], Array]:
+    """`tile` for rows that need no care."""
+    array = np.asarray(array)  # a memory map's slices are slow to make
+
+    def tile(low: int, count: int) -> Array:
+        return array[low : low + count]
+
+    return tile
 
 
 @lru_cache(maxsize=16)

@@ -216,15 +216,16 @@ class Emitter:
         """`kernel(*totals, *inputs) -> results`, for data that fits one tile: no loop at all."""
         names = Names()
         block = Block(self.parts, self.plan, self.numbers, names)
-        lines = self._one_tile(block, results)
-        lines += [(f"return {tuple_text([self._answer(block, node) for node in results])}", None)]
+        self._one_tile(block, results)
+        answers = [self._answer(block, node) for node in results]
+        lines = [*block.pre, *block.body, (f"return {tuple_text(answers)}", None)]
         parameters = [*self.totals(), *(self._parameter(node) for node in self.parts.graph.inputs)]
         return self._kernel("program", parameters, lines, names)
 
     def _parameter(self, node: Node) -> str:
         return f"r{self.numbers[node]}" if self.parts.mesh(node) is not None else self.variable(node)
 
-    def _one_tile(self, block: Block, results: Sequence[Node]) -> list[Line]:
+    def _one_tile(self, block: Block, results: Sequence[Node]) -> None:
         rows = [node for node in self.parts.graph.inputs if self.parts.mesh(node) is not None]
         whole = [node for node in self.parts.graph.inputs if self.parts.mesh(node) is None]
         for mesh in self.meshes:
@@ -236,11 +237,7 @@ class Emitter:
             block.text[node] = self.variable(node)
             block.pre.append((f"{self.variable(node)} = r{self.numbers[node]}.tile(0, n{number})", node))
             block.stable.add(node)
-        self._run_whole_graph(block, results)
-        return [*block.pre, *block.body]
-
-    def _run_whole_graph(self, block: Block, results: Sequence[Node], invariant: Iterable[Node] = ()) -> None:
-        block.run(self.phases.needed, pinned=results, invariant=invariant)
+        block.run(self.phases.needed, pinned=results)
 
     # A window of steps.
 
@@ -264,7 +261,7 @@ class Emitter:
         for state, new in updates.items():
             if new in changing and not is_host_type(new):
                 block.carried[new] = state
-        self._run_whole_graph(block, [*results, *updates.values()], invariant)
+        block.run(self.phases.needed, pinned=[*results, *updates.values()], invariant=invariant)
         for number, node in enumerate(results):
             block.body.append((f"history{number}[step] = {self._scalar(block, node)}", node))
         self._carry(block, updates, names)

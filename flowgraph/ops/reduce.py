@@ -47,7 +47,8 @@ def _sum_call(types: Any, attrs: Any) -> Call:
     use = {"dot": np.dot, "reduce": np.add.reduce}
     if x.dtype.kind == "f" and x.dtype.itemsize >= 4 and axes:
         if len(axes) == x.ndim:
-            return Call("dot({ones}, {0}.ravel(), {out}.reshape(()))", use)
+            flat = "{0}" if x.ndim == 1 else "{0}.ravel()"
+            return Call(f"dot({{ones}}, {flat}, {'{out}.reshape(())' if attrs['keepdims'] else '{out}'})", use)
         if axes == tuple(range(len(axes))):
             return Call("dot({ones}, {0}.reshape({ones}.size, -1), {out}.reshape(-1))", use)
         if axes == tuple(range(x.ndim - len(axes), x.ndim)):

@@ -1,1 +1,5 @@
 """Training: losses, optimizers, the fit loop."""
+
+from flowgraph.train.loop import History, fit
+
+__all__ = ["History", "fit"]
