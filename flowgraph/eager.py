@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.errors import UsageError
-from flowgraph.graph import INPUT, Graph, Node, toposort
+from flowgraph.graph import INPUT, Graph, Node
 from flowgraph.partition import choose_rows, unknown_rows
 from flowgraph.program import Program
 from flowgraph.tensor import Hooks
@@ -100,56 +100,76 @@ def _known(node: Node) -> bool:
     return node.memo is not None and node.op.name != "constant"
 
 
-def _empty_leaf(node: Node) -> Node:
-    """A leaf in the place of a node whose value is known."""
-    kind = node.attrs[0][1] if node.is_leaf else "data"
-    return Node(INPUT, (), (("kind", kind), ("name", "")), node.types)
+@dataclass(frozen=True)
+class Cone:
+    """What a run of some nodes computes."""
+
+    key: Hashable
+    """The structure: equal cones run the same program."""
+    fetch: list[Node]
+    """The nodes whose values are kept: those asked for, and those that a user still holds."""
+    leaves: list[Node]
+    """The nodes whose values are known."""
+    order: list[Node]
+    """All nodes, operands before their users."""
 
 
-def cone(wanted: Sequence[Node]) -> tuple[list[Node], list[Node], list[Node]]:
-    """What a run of `wanted` computes: (nodes to fetch, nodes with known values, all nodes in order)."""
-    order = toposort(wanted, stop=_known)
-    asked = set(wanted)
-    fetch = list(dict.fromkeys(wanted))
-    leaves = []
-    for node in order:
-        if _known(node):
-            leaves.append(node)
-        elif node.is_leaf:
-            raise UsageError(
-                f"the value of a tensor that depends on the input {node.attr('name') or node.type}",
-                "that input has no value: it belongs to a function that is being traced",
-                "Return the tensor from the function, and look at its value outside.",
-            )
-        elif node not in asked and node.handle is not None and node.handle() is not None and len(node.types) == 1:
-            fetch.append(node)
-    return fetch, leaves, order
-
-
-def key_of(fetch: Sequence[Node], order: Sequence[Node]) -> Hashable:
-    """The structure of a cone, as `structure` would give it for its graph."""
+def cone(wanted: Sequence[Node]) -> Cone:
+    """The cone of `wanted`. One walk finds the order, the leaves and the structure: this is the hot path of eager mode."""
     number: dict[Node, int] = {}
     parts: list[Hashable] = []
-    for node in order:
-        if node.memo is not None and node.op.name != "constant":
+    leaves: list[Node] = []
+    order: list[Node] = []
+    stack = list(reversed(wanted))
+    while stack:
+        node = stack[-1]
+        if node in number:
+            stack.pop()
+            continue
+        if _known(node):
+            leaves.append(node)
             parts.append((node.types[0], node.attrs[0][1] if node.is_leaf else "data"))
+        elif node.is_leaf:
+            raise _unfed(node)
         else:
+            waiting = [one for one in node.inputs if one not in number]
+            if waiting:
+                waiting.reverse()
+                stack += waiting
+                continue
             parts.append((node.op, node.attrs, tuple([number[one] for one in node.inputs])))
-        number[node] = len(number)
-    return tuple(parts), tuple([number[node] for node in fetch])
+        stack.pop()
+        number[node] = len(order)
+        order.append(node)
+    fetch = list(dict.fromkeys(wanted))
+    asked = set(fetch)
+    fetch += [node for node in order if node not in asked and _held(node)]
+    return Cone((tuple(parts), tuple([number[node] for node in fetch])), fetch, leaves, order)
 
 
-def detached(fetch: Sequence[Node], leaves: Sequence[Node], order: Sequence[Node]) -> Graph:
+def _held(node: Node) -> bool:
+    """Whether a user holds the value, still unknown, of `node`."""
+    return node.memo is None and node.handle is not None and node.handle() is not None and len(node.types) == 1
+
+
+def _unfed(node: Node) -> UsageError:
+    return UsageError(
+        f"the value of a tensor that depends on the input {node.attr('name') or node.type}",
+        "that input has no value: it belongs to a function that is being traced",
+        "Return the tensor from the function, and look at its value outside.",
+    )
+
+
+def detached(run: Cone) -> Graph:
     """The graph of a cone, whose leaves hold no values: what a cache may keep."""
     new: dict[Node, Node] = {}
-    for node in order:
+    for node in run.order:
         if _known(node):
-            new[node] = _empty_leaf(node)
-        elif all(new[one] is one for one in node.inputs):
-            new[node] = Node(node.op, node.inputs, node.attrs, node.types, node.where)
+            kind = node.attrs[0][1] if node.is_leaf else "data"
+            new[node] = Node(INPUT, (), (("kind", kind), ("name", "")), node.types)
         else:
             new[node] = Node(node.op, tuple([new[one] for one in node.inputs]), node.attrs, node.types, node.where)
-    return Graph(tuple(new[node] for node in leaves), tuple(new[node] for node in fetch))
+    return Graph(tuple(new[node] for node in run.leaves), tuple(new[node] for node in run.fetch))
 
 
 def evaluate(nodes: Sequence[Node], client: Any = None, scheduler: Any = None) -> None:
@@ -161,12 +181,12 @@ def evaluate(nodes: Sequence[Node], client: Any = None, scheduler: Any = None) -
                 node.memo = np.asarray(node.memo)  # a source, joined into one array
         if not wanted:
             return
-        fetch, leaves, order = cone(wanted)
-        entry = BINDINGS.get(key_of(fetch, order), lambda: compiled(detached(fetch, leaves, order)))
-        values = [node.memo for node in leaves]
+        own = cone(wanted)
+        entry = BINDINGS.get(own.key, lambda: compiled(detached(own)))
+        values = [node.memo for node in own.leaves]
     results = entry.program.run(values, client, scheduler, entry.rows)
     with _LOCK:
-        for node, value in zip(fetch, results, strict=True):
+        for node, value in zip(own.fetch, results, strict=True):
             keep(node, value)
 
 

@@ -7,86 +7,65 @@ Each op's rule gives the gradient of its operands; broadcasting is undone once, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from flowgraph import tree
 from flowgraph.errors import GradientError
-from flowgraph.graph import ITEM, Node, make_input
+from flowgraph.graph import Node, make_input, toposort
 from flowgraph.op import OPS, kernel_parameters
 from flowgraph.tensor import ACTIVE, Tensor, as_array, convert, describe_line, scalar, tensor_of
 from flowgraph.types import is_float, tensor_type
 
-Inputs = Callable[[Node], tuple[Node, ...]]
-
-
-def reverse(targets: Sequence[Node], sources: Sequence[Node], seeds: Sequence[Tensor], inputs: Inputs) -> list[Any]:
+def reverse(
+    records: Iterable[tuple[Node, tuple[Node, ...]]], targets: Sequence[Node], sources: Sequence[Node], seeds: Sequence[Tensor]
+) -> list[Any]:
     """The gradient of the sum of `targets` (weighted by `seeds`) by each source, None for the unconnected.
 
-    `inputs` gives a node's operands as the caller remembers them.
+    `records` are (node, its operands), operands before their users: a tape's memory, or a walk of the graph.
     """
-    order = _between(targets, sources, inputs)
-    live = frozenset(order)
+    live: set[Node] = set(sources)
+    path = []
+    for node, operands in records:
+        if any([one in live for one in operands]) and (is_float(node.types[0].dtype) or len(node.types) > 1):
+            live.add(node)
+            path.append((node, operands))
     grads: dict[Node, Tensor] = {}
     for target, seed in zip(targets, seeds, strict=True):
         grads[target] = grads[target] + seed if target in grads else seed
-    wanted = set(sources)
-    for node in reversed(order):
-        g = grads.get(node) if node in wanted else grads.pop(node, None)
-        if g is None or node.is_leaf:
-            continue
-        for operand, share in zip(inputs(node), _rule(node, g, inputs), strict=True):
-            if operand not in live or share is None:
-                continue
-            share = share() if callable(share) and not isinstance(share, Tensor) else share
-            share = _unbroadcast(share, operand)
-            grads[operand] = grads[operand] + share if operand in grads else share
-    return [grads.get(source) for source in sources]
+    try:
+        for node, operands in reversed(path):
+            if node in grads:
+                _pass_on(node, operands, grads, live)
+    finally:
+        ACTIVE.where = None
+    return [grads[source] if source in live and source in grads else None for source in sources]
 
 
-def _between(targets: Sequence[Node], sources: Sequence[Node], inputs: Inputs) -> list[Node]:
-    """The differentiable nodes on a path from a source to a target, operands first."""
-    live: dict[Node, None] = {}
-    wanted = set(sources)
-    for node in _walk(targets, inputs):
-        reached = node in wanted or any(one in live for one in inputs(node))
-        if reached and (is_float(node.type.dtype) or len(node.types) > 1):
-            live[node] = None
-    return list(live)
+def _pass_on(node: Node, operands: tuple[Node, ...], grads: dict[Node, Tensor], live: set[Node]) -> None:
+    """Add to the gradients of the operands what comes through `node`."""
+    ACTIVE.where = node.where
+    for operand, share in zip(operands, _rule(node, operands, grads[node]), strict=True):
+        if operand in live and share is not None:
+            given = share() if callable(share) and not isinstance(share, Tensor) else share
+            given = _unbroadcast(given, operand)
+            grads[operand] = grads[operand] + given if operand in grads else given
 
 
-def _walk(targets: Sequence[Node], inputs: Inputs) -> list[Node]:
-    """`toposort`, by remembered operands."""
-    order: list[Node] = []
-    done: set[Node] = set()
-    stack = [(node, False) for node in reversed(targets)]
-    while stack:
-        node, entered = stack.pop()
-        if entered:
-            order.append(node)
-        elif node not in done:
-            done.add(node)
-            stack.append((node, True))
-            stack.extend((one, False) for one in reversed(inputs(node)) if one not in done)
-    return order
-
-
-def _rule(node: Node, g: Tensor, inputs: Inputs) -> Sequence[Any]:
-    """What the op's gradient rule says."""
+def _rule(node: Node, operands: tuple[Node, ...], g: Tensor) -> Sequence[Any]:
+    """What the op's gradient rule says: for each operand a tensor, a function that makes one, or None."""
     rule = node.op.gradient
     if rule is None:
-        if node.op.pure and not any(is_float(one.type.dtype) for one in inputs(node)):
-            return [None] * len(inputs(node))
         raise GradientError(
             f"the gradient of {node.op.name}, made at {describe_line(node.where)}",
             f"the op {node.op.name} has no gradient rule",
             f"Give define({node.op.name!r}, ..., gradient=...) a rule, or leave the op out of the differentiated part.",
         )
-    names = kernel_parameters(rule)
+    names = kernel_parameters(rule) if node.attrs else ()
     attrs = {name: value for name, value in node.attrs if name in names}
-    return rule(g, tensor_of(node), *[tensor_of(one) for one in inputs(node)], **attrs)  # type: ignore[no-any-return]
+    return rule(g, tensor_of(node), *[tensor_of(one) for one in operands], **attrs)  # type: ignore[no-any-return]
 
 
 def _unbroadcast(share: Tensor, operand: Node) -> Tensor:
@@ -113,9 +92,7 @@ def _seed(target: Tensor, given: Any) -> Tensor:
     return OPS["broadcast_like"](one, target) if target.ndim else one
 
 
-def gradient(
-    targets: Any, sources: Any, output_gradients: Any = None, inputs: Inputs = _own_inputs, unconnected: str = "none"
-) -> Any:
+def gradient(targets: Any, sources: Any, output_gradients: Any = None, unconnected: str = "none") -> Any:
     """The gradients of the sum of `targets` with respect to `sources`, in the structure of `sources`.
 
     Sources that no target depends on have the gradient None, or zeros with `unconnected="zero"`. The gradients are
@@ -127,17 +104,34 @@ def gradient(
     6.0
     """
     ys = [convert(one) for one in tree.flatten(targets)]
-    xs = [convert(one) for one in tree.flatten(sources)]
-    given = [None] * len(ys) if output_gradients is None else tree.flatten(output_gradients)
     for y in ys:
-        _check_target(y, inputs)
-    for x in xs:
-        if not is_float(x.dtype):
+        _check_remembered(y)
+    records = [(node, node.inputs) for node in toposort([y.node for y in ys])]
+    return _gradient(records, ys, sources, output_gradients, unconnected)
+
+
+def _gradient(
+    records: Iterable[tuple[Node, tuple[Node, ...]]],
+    ys: Sequence[Tensor],
+    sources: Any,
+    output_gradients: Any,
+    unconnected: str,
+    visible: Container[Node] | None = None,
+) -> Any:
+    """The gradients along `records`; sources that are not `visible` have none."""
+    xs = [convert(one) for one in tree.flatten(sources)]
+    for tensor in (*ys, *xs):
+        if not is_float(tensor.dtype):
             raise GradientError(
-                f"a gradient by a tensor of dtype {x.dtype}", "only real and complex numbers have one", "Cast it to float32."
+                f"a gradient of or by a tensor of dtype {tensor.dtype}",
+                "only real and complex numbers have one",
+                "Cast it to float32.",
             )
+    given = [None] * len(ys) if output_gradients is None else tree.flatten(output_gradients)
     seeds = [_seed(y, g) for y, g in zip(ys, given, strict=True)]
-    grads = reverse([y.node for y in ys], [x.node for x in xs], seeds, inputs)
+    asked = [x.node for x in xs if visible is None or x.node in visible]
+    found = dict(zip(asked, reverse(records, [y.node for y in ys], asked, seeds), strict=True))
+    grads = [found.get(x.node) for x in xs]
     if unconnected == "zero":
         grads = [_zeros_like(x) if g is None else g for x, g in zip(xs, grads, strict=True)]
     return tree.unflatten(sources, grads)
@@ -147,15 +141,11 @@ def _zeros_like(x: Tensor) -> Tensor:
     return OPS["broadcast_like"](tensor_of(scalar(0, x.dtype)), x)  # type: ignore[no-any-return]
 
 
-def _check_target(y: Tensor, inputs: Inputs) -> None:
-    if not is_float(y.dtype):
+def _check_remembered(y: Tensor) -> None:
+    node = y.node
+    if node.memo is not None and not node.inputs and not node.is_leaf and node.op.name != "constant":
         raise GradientError(
-            f"the gradient of a tensor of dtype {y.dtype}", "only real and complex numbers have one", "Cast it to float32."
-        )
-    forgotten = y.node.memo is not None and not y.node.is_leaf and not inputs(y.node) and y.node.op.name != "constant"
-    if forgotten and y.node.op is not ITEM:
-        raise GradientError(
-            f"the gradient of {y.type}, made at {describe_line(y.node.where)}",
+            f"the gradient of {y.type}, made at {describe_line(node.where)}",
             "it was computed already, and an evaluated tensor forgets what it was made of",
             "Record the computation with GradientTape, or give the function to `grad(f)`.",
         )
@@ -275,26 +265,18 @@ class GradientTape:
                 "Make it with GradientTape(persistent=True).",
             )
         self._used = True
-        known, connected = self._inputs, self._connected()
-
-        def inputs(node: Node) -> tuple[Node, ...]:
-            return known.get(node, ()) if node in connected else ()
-
-        xs = [convert(one) for one in tree.flatten(sources)]
-        visible = [x if x.node in connected else None for x in xs]
-        grads = iter(gradient(target, [x for x in visible if x is not None], output_gradients, inputs, unconnected))
-        result = [None if x is None else next(grads) for x in visible]
-        if unconnected == "zero":
-            result = [_zeros_like(x) if g is None else g for x, g in zip(xs, result, strict=True)]
+        ys = [convert(one) for one in tree.flatten(target)]
+        connected = self._connected()
+        records = [(node, operands) for node, operands in self._inputs.items() if node in connected]
         if not self.persistent:
             self._inputs = {}  # lets go of everything that was recorded
-        return tree.unflatten(sources, result)
+        return _gradient(records, ys, sources, output_gradients, unconnected, connected)
 
     def _connected(self) -> set[Node]:
         """The recorded nodes that depend on something watched, and what is watched."""
         live = set(self._watched)
         for node, operands in self._inputs.items():
-            if any(one in live for one in operands):
+            if any([one in live for one in operands]):
                 live.add(node)
         return live
 

@@ -20,7 +20,7 @@ from flowgraph.op import OPS, Op, infer
 from flowgraph.types import Dim, Shape, as_dtype, promote, promote_scalar, python_dtype, tensor_type
 
 if TYPE_CHECKING:
-    from types import CodeType
+    from types import CodeType, FrameType
 
 STRUCTURAL = frozenset({-1, 0, 0.5, 1, 2})
 """Python scalars that are part of a program's structure; all others are inputs, so that changing them compiles nothing."""
@@ -45,6 +45,8 @@ class _Active(threading.local):
     def __init__(self) -> None:
         self.tapes: list[Any] = []
         """Gradient tapes that record."""
+        self.where: tuple[CodeType, int] | None = None
+        """The line to note for new nodes in place of the caller's."""
         self.traces: list[Any] = []
         """Functions that are being traced, the innermost last."""
 
@@ -52,14 +54,30 @@ class _Active(threading.local):
 ACTIVE = _Active()
 
 
+_OURS: dict[CodeType, bool] = {}
+"""For each code object met: whether it belongs to flowgraph. Frames are walked for every node, so this must be quick."""
+
+
 def user_line() -> tuple[CodeType, int] | None:
-    """The code object and line of the innermost caller outside flowgraph."""
-    frame = sys._getframe(2)
-    while frame.f_globals.get("__name__", "").partition(".")[0] == "flowgraph":
-        if frame.f_back is None:
-            return None
+    """The code object and line of the innermost caller outside flowgraph.
+
+    While gradients are made it is the line of the operation whose gradient it is.
+    """
+    if ACTIVE.where is not None:
+        return ACTIVE.where
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        code = frame.f_code
+        ours = _OURS.get(code)
+        if ours is None:
+            ours = frame.f_globals.get("__name__", "").partition(".")[0] == "flowgraph"
+            if len(_OURS) > 100_000:  # code made at run time would pile up
+                _OURS.clear()
+            _OURS[code] = ours
+        if not ours:
+            return code, frame.f_lineno
         frame = frame.f_back
-    return frame.f_code, frame.f_lineno
+    return None
 
 
 def describe_line(where: tuple[CodeType, int] | None) -> str:

@@ -6,16 +6,12 @@ import hashlib
 import linecache
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from flowgraph.errors import FlowgraphError, RunError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @dataclass(eq=False)
@@ -34,13 +30,16 @@ class Kernel:
 
     def __call__(self, *args: Any) -> Any:
         function = self._function if self._function is not None else self.function()
-        with one_blas_thread(), np.errstate(all="ignore"):
-            try:
+        _BLAS.enter()
+        try:
+            with np.errstate(all="ignore"):
                 return function(*args)
-            except FlowgraphError:
-                raise
-            except Exception as error:
-                raise self._explained(error) from error
+        except FlowgraphError:
+            raise
+        except Exception as error:
+            raise self._explained(error) from error
+        finally:
+            _BLAS.leave()
 
     def function(self) -> Callable[..., Any]:
         """The compiled function."""
@@ -137,13 +136,3 @@ class _Blas:
 
 
 _BLAS = _Blas()
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """A context in which BLAS uses one thread."""
-    _BLAS.enter()
-    try:
-        yield
-    finally:
-        _BLAS.leave()

@@ -21,15 +21,12 @@ def simplify(graph: Graph) -> Graph:
 def _rule(node: Node, inputs: tuple[Node, ...]) -> Node:
     if inputs != node.inputs:
         node = make_node(node.op, inputs, node.attrs, node.where)
-    for rule in _RULES.get(node.op.name, ()) or (unstretch,) * (node.op.factors in _ELEMENTWISE):
+    for rule in _RULES.get(node.op.name, ()) or _BY_FACTORS.get(str(node.op.factors), ()):
         better = rule(node)
         if better is not None:
             assert better.type == node.type, f"{rule.__name__}: {node} became {better}"
             return better
     return node
-
-
-_ELEMENTWISE = frozenset({"... -> ...", "..., ... -> ...", "..., ..., ... -> ..."})
 
 
 def _new(name: str, *inputs: Node, like: Node, **attrs: object) -> Node:
@@ -56,6 +53,15 @@ def unstretch(node: Node) -> Node | None:
         if infer(node.op, operand_types(node.op, inputs, node.attrs), node.attrs).types == node.types:
             return make_node(node.op, inputs, node.attrs, node.where)
     return None
+
+
+def stretch_last(node: Node) -> Node | None:
+    """negative(broadcast(x)) = broadcast(negative(x)): compute on the few elements, stretch afterwards."""
+    (x,) = node.inputs
+    if x.op.name not in ("broadcast_like", "broadcast_to"):
+        return None
+    small = make_node(node.op, (x.inputs[0],), node.attrs, node.where)
+    return make_node(x.op, (small, *x.inputs[1:]), x.attrs, node.where)
 
 
 def _leading_ones(node: Node) -> bool:
@@ -146,3 +152,10 @@ _RULES: dict[str, tuple[Callable[[Node], Node | None], ...]] = {
     "squeeze": (undo_expand,),
     "expand_dims": (undo_expand,),
 }
+
+_BY_FACTORS = {
+    "... -> ...": (stretch_last,),
+    "..., ... -> ...": (unstretch,),
+    "..., ..., ... -> ...": (unstretch,),
+}
+"""The rules of all other elementwise ops."""
