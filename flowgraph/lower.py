@@ -10,7 +10,7 @@ A task is named ("flowgraph-<stage>-<run>", step, shard); it holds a kernel and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,8 @@ class Bound:
     """What the leaves hold: arrays and sources."""
     outputs: tuple[tuple[Node, int | None], ...]
     """The nodes wanted, and for cut ones the axis along which their shards are joined."""
+    cuts: Mapping[Node, Any] = field(default_factory=dict)
+    """How each node is cut."""
 
     def totals(self) -> tuple[int, ...]:
         """The numbers of rows as kernels take them."""
@@ -166,6 +168,10 @@ class Lowering:
         """The key of a task."""
         return (f"flowgraph-{name}-{self.run}", self.step, shard)
 
+    def _lasting(self, name: str, shard: int) -> Any:
+        """The key of a task that all steps share."""
+        return (f"flowgraph-{name}-{self.run}", 0, shard)
+
     def lower(self) -> list[Result]:
         """Emit all tasks; for each output, where its value will be."""
         for stage in self.bound.stages:
@@ -180,6 +186,26 @@ class Lowering:
             for node, axis in self.bound.outputs
         ]
 
+    def advance(self, updates: Mapping[Node, Node]) -> None:
+        """Go to the next step: what a step computed for the outputs in `updates` are the values of these inputs."""
+        fresh: dict[Node, Any] = {}
+        for number, (state, new) in enumerate(updates.items()):
+            if new in self.stored or new in self.places:
+                fresh[state] = self._new_state(new, number)
+            else:  # an output that is an input
+                fresh[state] = self._value(new)
+        kept = {node: ref for node, ref in self.values.items() if node.is_leaf and node not in updates}
+        self.values = kept | fresh
+        self.places, self.stored, self.stacks = {}, {}, {}
+        self.step += 1
+
+    def _new_state(self, node: Node, number: int) -> Any:
+        if node in self.places:
+            return self._value(node)
+        axis = next(axis for axis, cut in enumerate(self.bound.cuts[node]) if cut is not None)
+        key = self.single_key(Result(tuple(self.stored[node]), None, axis), self.key("state", number))
+        return self.spec.TaskRef(key)
+
     def single_key(self, result: Result, key: Any) -> Any:
         """The key of a task whose result is the value of an output, all in one."""
         refs = self.spec.List(*[self.spec.TaskRef(one) for one in result.keys])
@@ -191,7 +217,7 @@ class Lowering:
 
     def _shared(self, name: str, number: int, value: Any) -> Any:
         """A value that many tasks take, as a task of its own, so that it travels once."""
-        key = self.key(name, number)
+        key = self._lasting(name, number)
         if key not in self.graph:
             self.graph[key] = self.spec.DataNode(key, value)
         return self.spec.TaskRef(key)
@@ -210,7 +236,7 @@ class Lowering:
                 self.values[node] = self._shared("input", len(self.values), held)
             else:
                 parts = [self._piece(one) for one in held.pieces(0, node.type.shape[0], 0)]
-                key = self.key("input", len(self.values))
+                key = self._lasting("input", len(self.values))
                 self.values[node] = self.spec.TaskRef(self._task(key, assemble_pieces, self.spec.List(*parts)))
         return self.values[node]
 
@@ -301,3 +327,34 @@ def assemble_pieces(parts: Sequence[Any]) -> Any:
     """One array of the pieces of a source."""
     arrays = [resolve(one) for one in parts]
     return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
+
+
+def lower_window(
+    bound: Bound, run: str, steps: int, updates: Mapping[Node, Node], traced: Node
+) -> tuple[dict[Any, Any], list[Result], list[Result]]:
+    """`steps` steps as one graph, each taking its state from the one before: (graph, `traced` of each step, new state)."""
+    lowering = Lowering(bound, run)
+    order = [node for node, _ in bound.outputs]
+    history = []
+    for step in range(steps):
+        results = dict(zip(order, lowering.lower(), strict=True))
+        history.append(results[traced])
+        if step < steps - 1:
+            lowering.advance(updates)
+    return lowering.graph, history, [results[new] for new in updates.values()]
+
+
+def lower_call(function: Any, arguments: Sequence[Any], name: str, run: str, sources: Sequence[Any] = ()) -> Any:
+    """A call of `function` as a graph of one task, and its key. Pieces of other tasks inside nested lists are found."""
+    from dask import task_spec as spec
+
+    def argument(value: Any) -> Any:
+        if isinstance(value, TaskPiece):
+            return spec.List(spec.TaskRef(value.key), value.start, value.stop)
+        return spec.List(*map(argument, value)) if isinstance(value, list) else value
+
+    key = (f"flowgraph-{name}-{run}", 0, 0)
+    graph: dict[Any, Any] = {key: spec.Task(key, function, *map(argument, arguments))}
+    for source in sources:
+        graph.update(source.tasks())
+    return graph, key

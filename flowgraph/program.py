@@ -18,7 +18,7 @@ import numpy as np
 from flowgraph.errors import ShapeError
 from flowgraph.graph import Graph, Node, toposort
 from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
-from flowgraph.lower import Bound, Lowering, Result, assemble, run_here
+from flowgraph.lower import Bound, Lowering, Result, assemble, lower_window, run_here
 from flowgraph.partition import insert, known_layouts, rows_of
 from flowgraph.passes import optimise
 from flowgraph.run import Executor, resolve, scratch
@@ -126,7 +126,7 @@ class Program:
                 return run_here(bound)
             return _run(bound, executor)
         with scratch() as directory:
-            shared = [_shareable(one, directory) for one in values]
+            shared = [shareable(one, directory) for one in values]
             return _run(self.bind(shared, rows, executor.workers), executor)
 
     def bind(self, values: Sequence[Any], rows: Mapping[str, int], workers: int) -> Bound:
@@ -144,7 +144,7 @@ class Program:
         stages = self.stages if any(count > self.plan.tile[mesh] for mesh, count in rows.items()) else self.small_stages
         if stages is self.small_stages:
             outputs = tuple((node, None) for node in self.outputs)
-        return Bound(stages, self.meshes, rows, shards, leaf, held, outputs)
+        return Bound(stages, self.meshes, rows, shards, leaf, held, outputs, self.parts.layouts)
 
     @cached_property
     def small_stages(self) -> tuple[Stage, ...]:
@@ -201,7 +201,7 @@ def _wishes(graph: Graph) -> dict[Node, Any]:
     return wishes
 
 
-def _shareable(value: Any, directory: str) -> Any:
+def shareable(value: Any, directory: str) -> Any:
     """A value in a form that other processes can read without it being copied into every task."""
     if isinstance(value, np.ndarray):
         if value.nbytes < 1 << 16 or value.ndim == 0:
@@ -217,6 +217,16 @@ def _run(bound: Bound, executor: Executor) -> list[Any]:
     keys = list(dict.fromkeys(key for result in results for key in result.keys))
     found = dict(zip(keys, executor.get(lowering.graph, keys), strict=True))
     return [collect(result, found) for result in results]
+
+
+def run_window(
+    bound: Bound, executor: Executor, steps: int, updates: Mapping[Node, Node], traced: Node
+) -> tuple[list[Any], list[Any]]:
+    """`steps` steps in one graph: (`traced` of each step, the new state)."""
+    graph, history, state = lower_window(bound, uuid.uuid4().hex[:12], steps, updates, traced)
+    keys = list(dict.fromkeys(key for result in [*history, *state] for key in result.keys))
+    found = dict(zip(keys, executor.get(graph, keys), strict=True))
+    return [collect(one, found) for one in history], [collect(one, found) for one in state]
 
 
 def collect(result: Result, found: Mapping[Any, Any]) -> Any:

@@ -65,7 +65,8 @@ def _rule(node: Node, operands: tuple[Node, ...], g: Tensor) -> Sequence[Any]:
         )
     names = kernel_parameters(rule) if node.attrs else ()
     attrs = {name: value for name, value in node.attrs if name in names}
-    return rule(g, tensor_of(node), *[tensor_of(one) for one in operands], **attrs)  # type: ignore[no-any-return]
+    shares = rule(g, tensor_of(node), *[tensor_of(one) for one in operands], **attrs)
+    return (shares,) if isinstance(shares, Tensor) or callable(shares) else shares
 
 
 def _unbroadcast(share: Tensor, operand: Node) -> Tensor:

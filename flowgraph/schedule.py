@@ -105,5 +105,6 @@ def _call(node: Node) -> Call | None:
         return op.call(tuple(one.type for one in node.inputs), dict(node.attrs))
     if isinstance(op.kernel, np.ufunc) and not node.attrs:
         operands = ", ".join(f"{{{index}}}" for index in range(len(node.inputs)))
-        return Call(f"{{f}}({operands}, {{out}})", {"f": op.kernel}, in_place=True)
+        out = "out={out}" if op.kernel in (np.maximum, np.minimum) else "{out}"  # these two want it by name
+        return Call(f"{{f}}({operands}, {out})", {"f": op.kernel}, in_place=True)
     return None

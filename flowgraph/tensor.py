@@ -87,20 +87,25 @@ def describe_line(where: tuple[CodeType, int] | None) -> str:
 
 @lru_cache(maxsize=4096)
 def _constant(value: Any, dtype: np.dtype[Any]) -> Node:
+    scalar_array(value, dtype)  # refuses what the dtype can not hold
     return make_node(OPS["constant"], (), (("dtype", dtype), ("value", value)))
 
 
 def scalar(value: Any, dtype: np.dtype[Any], structural: bool = False) -> Node:
     """The node of a Python scalar: a constant of the program, or an input that may change from run to run."""
-    if structural or (value in STRUCTURAL and value == value):
+    if structural or (value in STRUCTURAL and (value or repr(value)[0] != "-")):  # -0.0 equals 0 and is another number
         return _constant(value, dtype)
+    return make_input(tensor_type((), dtype), "scalar", value=scalar_array(value, dtype))
+
+
+def scalar_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """The Python number `value` as an array of `dtype`; raises DTypeError where `dtype` can not hold it."""
     try:
-        held = np.array(value, dtype)
+        return np.array(value, dtype)
     except OverflowError:
         raise DTypeError(
             f"the number {value} as {dtype}", f"{dtype} can not hold it", "Cast the tensor to a wider dtype first."
         ) from None
-    return make_input(tensor_type((), dtype), "scalar", value=held)
 
 
 def tensor_of(node: Node) -> Tensor:
@@ -147,14 +152,28 @@ def as_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
             f"its elements are {array.dtype}, not numbers",
             "Convert the values to numbers first; for pandas, choose numeric columns.",
         )
-    if wanted is None and not hasattr(value, "dtype"):  # a Python number or list
-        flat = np.asarray(value).reshape(-1)
-        first = flat[0].item() if flat.size else 0.0
-        wanted = python_dtype(first)
-        if wanted == np.int32 and flat.size and not -(2**31) <= int(flat.min()) <= int(flat.max()) < 2**31:
-            wanted = np.dtype(np.int64)
+    python = not _has_dtype(value)
+    if python and array.dtype.kind in "iu" and array.size:
+        bounds = int(array.min()), int(array.max())
+        if wanted is None:
+            wanted = promote(python_dtype(bounds[0]), python_dtype(bounds[1])) if bounds[1] < 2**63 else array.dtype
+        elif wanted.kind in "iu" and not np.iinfo(wanted).min <= bounds[0] <= bounds[1] <= np.iinfo(wanted).max:
+            raise DTypeError(
+                f"numbers from {bounds[0]} to {bounds[1]} as {wanted}",
+                f"{wanted} can not hold them",
+                "Give a wider dtype.",
+            )
+    elif python and wanted is None:
+        wanted = python_dtype(array.dtype.type(0).item())
     result = array if wanted is None else array.astype(wanted, copy=False)
     return result if result.dtype.isnative else result.astype(result.dtype.newbyteorder("="))
+
+
+def _has_dtype(value: Any) -> bool:
+    """Whether `value`, or the first number of a nested list, says its dtype itself: then it is kept."""
+    while isinstance(value, list | tuple) and value:
+        value = value[0]
+    return hasattr(value, "dtype")
 
 
 def freeze(value: Any) -> Any:
@@ -203,6 +222,9 @@ def apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         types = ", ".join(str(node.type) for node in nodes)
         error.asked = f"{op.name}({types}): {error.asked}"
         raise error.with_traceback(None) from None
+    except TypeError as error:  # an attribute that can not be hashed, iterated over, compared
+        types = ", ".join(str(node.type) for node in nodes)
+        raise UsageError(f"{op.name}({types}) with {kwargs}", str(error), f"See help({op.name}).") from error
     for index, (node, dtype) in enumerate(zip(nodes, inferred.casts, strict=True)):
         if node.types[0].dtype != dtype:
             nodes[index] = cast_node(node, dtype)
@@ -241,6 +263,9 @@ def cast_node(node: Node, dtype: np.dtype[Any]) -> Node:
     return recorded(make_node(OPS["astype"], (node,), (("dtype", dtype),), node.where))
 
 
+_WEAK: frozenset[type] = frozenset({bool, int, float, complex})
+
+
 def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
     """The nodes of the operands; Python scalars take the dtype of the tensors that they meet."""
     nodes: list[Any] = []
@@ -261,7 +286,9 @@ def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
             common = node.types[0].dtype if common is None else promote(common, node.types[0].dtype)
     for index in weak:
         value = args[index]
-        kind = bool if isinstance(value, bool) else int if isinstance(value, int) else type(value)
+        kind = type(value)
+        if kind not in _WEAK:  # a subclass, such as np.float64 of float
+            kind = next(one for one in (int, float, complex) if isinstance(value, one))
         if common is None:
             dtype = python_dtype(value)
             for other in weak:
@@ -343,7 +370,14 @@ class Tensor:
 
     def item(self) -> Any:
         """The value of a tensor with one element, as a Python number."""
-        return self.numpy().item()
+        value = self.numpy()
+        if value.size != 1:
+            raise ShapeError(
+                f"one number from a tensor of shape {self.shape}",
+                f"it has {value.size} elements",
+                "Pick an element or reduce the tensor; `tolist()` gives all elements.",
+            )
+        return value.item()
 
     def tolist(self) -> Any:
         """The value as nested lists of Python numbers."""
@@ -374,22 +408,25 @@ class Tensor:
                 "the value is not known until the function runs",
                 "Use `fg.where` for a choice element by element, or decide before the function is traced (`cond`).",
             )
-        return bool(self.item())
+        value = self.numpy()
+        if value.size != 1:
+            raise ShapeError(
+                f"the truth value of a tensor of shape {self.shape}",
+                f"it has {value.size} elements, and some may be true while others are not",
+                "Say which: `x.numpy().all()`, `x.numpy().any()`, or `fg.where` for a choice element by element.",
+            )
+        return bool(value.item())
 
     def __repr__(self) -> str:
-        shape = f"({', '.join(map(str, self.shape))}{',' if self.ndim == 1 else ''})"
+        shape = shape_text(self.shape)
         if self.node.symbolic:
             return f"<fg.Tensor: shape={shape}, dtype={self.dtype}, symbolic>"
-        value = repr(self.numpy()) if self.ndim else str(self.numpy())
-        if self.ndim:
-            value = np.array2string(self.numpy(), separator=", ", prefix="array(")
-            value = f"\narray({value}, dtype={self.dtype})"
-        return f"<fg.Tensor: shape={shape}, dtype={self.dtype}, numpy={value}>"
+        return f"<fg.Tensor: shape={shape}, dtype={self.dtype}, numpy={value_text(self.numpy())}>"
 
     __str__ = __repr__
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.ndim == 0 else str(self)
+        return str(self) if self.node.symbolic else format(self.numpy()[()], spec)  # as numpy formats the value
 
     def __len__(self) -> int:
         if not self.shape:
@@ -466,8 +503,20 @@ class Tensor:
     def __ne__(self, other: object) -> Any:
         return _binary("not_equal", self, other)
 
+    def __and__(self, other: Any) -> Tensor:
+        return _logical("logical_and", self, other)
+
+    def __rand__(self, other: Any) -> Tensor:
+        return _logical("logical_and", other, self)
+
+    def __or__(self, other: Any) -> Tensor:
+        return _logical("logical_or", self, other)
+
+    def __ror__(self, other: Any) -> Tensor:
+        return _logical("logical_or", other, self)
+
     def __invert__(self) -> Tensor:
-        return OPS["logical_not"](self)  # type: ignore[no-any-return]
+        return _logical("logical_not", self)
 
     def __getitem__(self, key: Any) -> Tensor:
         return OPS["getitem"](self, key=_index(key, self.ndim))  # type: ignore[no-any-return]
@@ -478,31 +527,35 @@ class Tensor:
         """The tensor with its elements converted to `dtype`."""
         return OPS["astype"](self, dtype=as_dtype(dtype))  # type: ignore[no-any-return]
 
-    def reshape(self, *shape: Any) -> Tensor:
+    def reshape(self, *shape: Any, order: str = "C") -> Tensor:
         """The tensor with the same elements in `shape`; one length may be -1."""
+        if order != "C":
+            raise UsageError(f"reshape with order={order!r}", "elements are counted row by row", "Transpose first.")
         wanted = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
         return OPS["reshape"](self, wanted)  # type: ignore[no-any-return]
 
     def transpose(self, *axes: Any) -> Tensor:
         """The tensor with its axes in the order `axes` (reversed if none are given)."""
         order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
-        return OPS["transpose"](self, axes=tuple(order) or None)  # type: ignore[no-any-return]
+        return OPS["transpose"](self, axes=None if order is None else tuple(order) or None)  # type: ignore[no-any-return]
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    # `np.sum(x)` calls `x.sum(axis=None, out=None)`: the arguments that only numpy gives stand last.
+
+    def sum(self, axis: Any = None, keepdims: bool = False, *, dtype: Any = None, out: None = None) -> Tensor:
         """The sum over `axis` (all axes if None)."""
-        return OPS["sum"](self, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return OPS["sum"](_summand(self, dtype, out), axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def mean(self, axis: Any = None, keepdims: bool = False, *, dtype: Any = None, out: None = None) -> Tensor:
         """The mean over `axis` (all axes if None)."""
-        return Hooks.mean(self, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return Hooks.mean(_summand(self, dtype, out), axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
 
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def max(self, axis: Any = None, keepdims: bool = False, *, out: None = None) -> Tensor:
         """The largest element over `axis` (all axes if None)."""
-        return OPS["max"](self, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return OPS["max"](_summand(self, None, out), axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
 
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def min(self, axis: Any = None, keepdims: bool = False, *, out: None = None) -> Tensor:
         """The smallest element over `axis` (all axes if None)."""
-        return OPS["min"](self, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return OPS["min"](_summand(self, None, out), axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
 
     # numpy meets tensors without losing gradients.
 
@@ -568,36 +621,79 @@ class Tensor:
         return Hooks.collection.unpickle, (self.numpy(),)
 
 
-def _binary(name: str, left: Any, right: Any) -> Any:
+def _summand(x: Tensor, dtype: Any, out: Any) -> Tensor:
+    """What a reduction that was called by a numpy function reduces."""
+    if out is not None:
+        raise UsageError("a reduction into `out`", "tensors are never written to", "Use the result.")
+    return x if dtype is None else x.astype(dtype)
+
+
+def shape_text(shape: Shape) -> str:
+    """A shape as Python writes tuples."""
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def value_text(value: np.ndarray[Any, Any]) -> str:
+    """An array as `repr` of a tensor shows it, in the form of TensorFlow: what has several lines begins on a new one."""
+    text = repr(value) if value.ndim else str(value)
+    return f"\n{text}" if "\n" in text else text
+
+
+_OPERANDS: frozenset[type] = frozenset({Tensor, bool, int, float, complex, np.ndarray, list, tuple})
+_OPERAND_MARKS = ("__flowgraph_tensor__", "__array__", "__dask_graph__")
+
+
+def _is_operand(value: Any) -> bool:
+    return type(value) in _OPERANDS or any(hasattr(value, mark) for mark in _OPERAND_MARKS) or isinstance(value, int | float)
+
+
+def _binary(name: str, left: Any, right: Any) -> Tensor:
     """An operator; what can not become a tensor is left to the other operand's class."""
-    if isinstance(left, str) or isinstance(right, str) or left is None or right is None:
+    if not (_is_operand(left) and _is_operand(right)):
         return NotImplemented
-    return apply(OPS[name], (left, right), {})
+    return apply(OPS[name], (left, right), {})  # type: ignore[no-any-return]
+
+
+def _logical(name: str, *operands: Any) -> Tensor:
+    """&, | and ~ for conditions; on integers they would mean bits, which is another operation."""
+    if not all(map(_is_operand, operands)):
+        return NotImplemented
+    for one in operands:
+        if (dtype := convert(one).dtype).kind != "b":
+            raise DTypeError(
+                f"{name} by an operator", f"an operand is {dtype}, not bool", "Compare first: (x > 0) & (x < 1)."
+            )
+    return apply(OPS[name], operands, {})  # type: ignore[no-any-return]
 
 
 def _index(key: Any, rank: int) -> tuple[Any, ...]:
     """`key` as a tuple of ints, (start, stop, step) and None, one entry for each axis that it names."""
     parts = key if isinstance(key, tuple) else (key,)
     named = sum(1 for part in parts if part is not None and part is not Ellipsis)
+    if named > rank:
+        raise ShapeError(f"{named} indices", f"the tensor has {rank} axes", "Drop the indices that are too many.")
+    if sum(1 for part in parts if part is Ellipsis) > 1:
+        raise UsageError("x[..., ...]", "an index holds '...' twice", "Write ':' for each axis of one of them.")
     result: list[Any] = []
     for part in parts:
         if part is Ellipsis:
             result += [("slice", None, None, None)] * (rank - named)
         elif isinstance(part, slice):
-            result.append(("slice", *(None if v is None else int(v) for v in (part.start, part.stop, part.step))))
-        elif part is None:
-            result.append(None)
-        elif isinstance(part, bool) or not hasattr(part, "__index__") or np.ndim(part) != 0:
-            raise UsageError(
-                f"x[{part!r}]",
-                "indices are integers, slices, ... and None here",
-                "Use `fg.where` for a choice by condition.",
-            )
+            result.append(("slice", *(None if v is None else _place(v) for v in (part.start, part.stop, part.step))))
         else:
-            result.append(part.__index__())
-    if named > rank:
-        raise ShapeError(f"{named} indices", f"the tensor has {rank} axes", "Drop the indices that are too many.")
+            result.append(None if part is None else _place(part))
     return tuple(result)
+
+
+def _place(part: Any) -> int:
+    """An index or a bound of a slice as an int."""
+    if isinstance(part, bool | np.bool_) or not hasattr(part, "__index__") or np.ndim(part) != 0:
+        raise UsageError(
+            f"x[{part.type if isinstance(part, Tensor) else repr(part)}]",
+            "indices are integers, slices, ... and None here",
+            "Use `fg.where` for a choice by condition.",
+        )
+    return int(part.__index__())
 
 
 @lru_cache(maxsize=1)

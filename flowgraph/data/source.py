@@ -30,6 +30,15 @@ def quoted(text: object) -> str:
     return repr(shown if isinstance(text, Path) or len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + "...")
 
 
+def printable(text: object) -> str:
+    r"""Returns `text` on one line without quotes, with control characters escaped.
+
+    >>> print(printable("a\x1b[31m"))
+    a\x1b[31m
+    """
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(text))
+
+
 def listed(names: Iterable[object], limit: int = 10) -> str:
     """Returns the first `limit` names, quoted and joined by commas, and how many there are beyond them.
 

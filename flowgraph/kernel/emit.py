@@ -60,9 +60,11 @@ class Names:
 
     def dtype(self, dtype: Any) -> str:
         """The name of a dtype, such as f4."""
-        name = np.dtype(dtype).str.lstrip("<>|=")
-        self.objects[name] = np.dtype(dtype)
-        return name
+        own = np.dtype(dtype)
+        # Buffers are b0, b1, ... and constants c0, c1, ..., so bool and complex are not called b1 and c8.
+        name = own.name if own.kind in "bc" else own.str.lstrip("<>|=")
+        self.objects[name] = own
+        return str(name)
 
 
 class Block:

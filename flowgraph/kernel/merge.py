@@ -31,7 +31,7 @@ def merged(merges: Merges, left: State, right: State, own_left: bool) -> State:
     result = []
     for merge, a, b in zip(merges, left, right, strict=True):
         if isinstance(merge, np.ufunc):
-            result.append(merge(a, b, a) if own_left else merge(a, b))
+            result.append(merge(a, b, out=a) if own_left else merge(a, b))
         else:
             result.append(merge(a, b))
     return result

@@ -16,7 +16,7 @@ TWO = "..., ... -> ..."
 
 
 def _into(function: Any) -> Any:
-    """The call of a function `f(operands..., out)` of ours, which may write over an operand only when it is done with it."""
+    """The call of a function `f(operands..., out)` of ours, which must not write over an operand that it still needs."""
     return lambda types, attrs: Call(
         f"{{f}}({', '.join(f'{{{i}}}' for i in range(len(types)))}, {{out}})", {"f": function}
     )
@@ -25,12 +25,17 @@ def _into(function: Any) -> Any:
 constant = define(
     "constant",
     "->",
-    lambda value, dtype: np.asarray(value, dtype),
+    _as_array,
     attrs=lambda value, dtype: {"value": value, "dtype": dtype},
     dtype=lambda types, attrs: ((), attrs["dtype"]),
     host="{value}",
+    samples=lambda: [((), {"value": 2.5, "dtype": np.dtype(np.float64)}), ((), {"value": 1, "dtype": np.dtype(np.int8)})],
     doc="A number that is part of the program.",
 )
+
+
+def _as_array(value: Any, dtype: Any) -> Any:
+    return np.asarray(value, dtype)
 
 
 def _cast_call(types: Any, attrs: Any) -> Call:
@@ -74,7 +79,7 @@ divide = define(
 
 
 def _power_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Any:
-    """d(x**y)/dx = y x**(y-1), taken as 0 for y = 0; d(x**y)/dy = x**y log x, taken as 0 where x <= 0 and log is not real."""
+    """d(x**y)/dx = y x**(y-1), taken as 0 for y = 0; d(x**y)/dy = x**y log x, taken as 0 for x <= 0, where log is not real."""
     if y.node.op is constant:
         exponent = y.node.attr("value")
         if exponent == 0:
@@ -100,13 +105,23 @@ power = define(
     doc="x ** y.",
 )
 negative = define("negative", ONE, np.negative, host="(-{0})", gradient=lambda g, out, x: (-g,), doc="-x.")
-sign = define("sign", ONE, np.sign, gradient=lambda g, out, x: (None,), domain=(0.5, 2.0), doc="-1, 0 or 1, by the sign of x.")
+sign = define("sign", ONE, np.sign, gradient=lambda g, out, x: (None,), doc="-1, 0 or 1, by the sign of x.")
 abs = define(
-    "abs", ONE, np.absolute, gradient=lambda g, out, x: (g * sign(x),), doc="The absolute value; its gradient at 0 is 0."
+    "abs",
+    ONE,
+    np.absolute,
+    gradient=lambda g, out, x: (g * sign(x),),
+    doc="The absolute value; its gradient at 0 is 0.",
 )
 exp = define("exp", ONE, np.exp, dtype="float", gradient=lambda g, out, x: (g * out,), flops=10, doc="e ** x.")
 expm1 = define(
-    "expm1", ONE, np.expm1, dtype="float", gradient=lambda g, out, x: (g * (out + 1),), flops=20, doc="e ** x - 1, exact near 0."
+    "expm1",
+    ONE,
+    np.expm1,
+    dtype="float",
+    gradient=lambda g, out, x: (g * (out + 1),),
+    flops=20,
+    doc="e ** x - 1, exact near 0.",
 )
 log = define(
     "log",
@@ -141,7 +156,13 @@ sqrt = define(
 )
 square = define("square", ONE, np.square, host="({0} * {0})", gradient=lambda g, out, x: (g * (2 * x),), doc="x * x.")
 tanh = define(
-    "tanh", ONE, np.tanh, dtype="float", gradient=lambda g, out, x: (g * (1 - square(out)),), flops=15, doc="The hyperbolic tangent."
+    "tanh",
+    ONE,
+    np.tanh,
+    dtype="float",
+    gradient=lambda g, out, x: (g * (1 - square(out)),),
+    flops=15,
+    doc="The hyperbolic tangent.",
 )
 sigmoid = define(
     "sigmoid",
@@ -183,8 +204,8 @@ where = define(
 relu = define(
     "relu",
     ONE,
-    lambda x: np.maximum(x, 0),
-    call=lambda types, attrs: Call("{f}({0}, {z}, {out})", {"f": np.maximum, "z": np.zeros((), types[0].dtype)}, True),
+    lambda x: np.maximum(x, np.zeros((), x.dtype)),
+    call=lambda types, attrs: Call("{f}({0}, {z}, out={out})", {"f": np.maximum, "z": np.zeros((), types[0].dtype)}, True),
     gradient=lambda g, out, x: (where(out > 0, g, 0),),
     doc="max(x, 0); its gradient at 0 is 0.",
 )
@@ -207,7 +228,12 @@ minimum = define(
 
 def _comparison(name: str, kernel: np.ufunc, text: str) -> Op:
     return define(
-        name, TWO, kernel, dtype="bool", gradient=lambda g, out, x, y: (None, None), doc=f"Whether {text}, element by element."
+        name,
+        TWO,
+        kernel,
+        dtype="bool",
+        gradient=lambda g, out, x, y: (None, None),
+        doc=f"Whether {text}, element by element.",
     )
 
 
@@ -224,13 +250,28 @@ def _logical(count: int) -> Any:
 
 
 logical_not = define(
-    "logical_not", ONE, np.logical_not, dtype=_logical(1), gradient=lambda g, out, x: (None,), doc="Whether x is false."
+    "logical_not",
+    ONE,
+    np.logical_not,
+    dtype=_logical(1),
+    gradient=lambda g, out, x: (None,),
+    doc="Whether x is false.",
 )
 logical_and = define(
-    "logical_and", TWO, np.logical_and, dtype=_logical(2), gradient=lambda g, out, x, y: (None, None), doc="Whether x and y are true."
+    "logical_and",
+    TWO,
+    np.logical_and,
+    dtype=_logical(2),
+    gradient=lambda g, out, x, y: (None, None),
+    doc="Whether x and y are true.",
 )
 logical_or = define(
-    "logical_or", TWO, np.logical_or, dtype=_logical(2), gradient=lambda g, out, x, y: (None, None), doc="Whether x or y is true."
+    "logical_or",
+    TWO,
+    np.logical_or,
+    dtype=_logical(2),
+    gradient=lambda g, out, x, y: (None, None),
+    doc="Whether x or y is true.",
 )
 isfinite = define(
     "isfinite",

@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
-    """1 / (1 + exp(-x)). An exp that overflows to inf gives the right 0, and there is no cancellation on either side."""
+    """1 / (1 + exp(-x)). An exp that overflows to inf gives the right 0; there is no cancellation on either side."""
     out = np.negative(x, out)
     np.exp(out, out)
     np.add(out, 1, out)
@@ -36,7 +36,7 @@ def softplus(x: Array, out: Array | None = None) -> Array:
     np.divide(low, w, low)
     np.log(w, w)
     np.add(w, low, w)
-    out = np.maximum(x, 0, out)
+    out = np.maximum(x, 0, out=out)
     return np.add(out, w, out)  # type: ignore[no-any-return]
 
 
@@ -44,7 +44,9 @@ _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
 def select(condition: Array, x: Array, y: Array, out: Array | None = None) -> Array:
-    """x where `condition`, else y; by bit masks, since numpy's `where` branches for every element (measured: 4 against 1 ns).
+    """The elements of x where `condition` holds, else those of y.
+
+    By bit masks, since numpy's `where` branches for every element (measured: 4 against 1 ns).
 
     The bits of the chosen element come through unchanged, nan and -0.0 included.
     """

@@ -16,6 +16,7 @@ import numpy as np
 from flowgraph.errors import DTypeError, UsageError
 from flowgraph.graph import make_input
 from flowgraph.op import define
+from flowgraph.ops.shape import checked_shape
 from flowgraph.tensor import Tensor, apply, convert, freeze, tensor_of
 from flowgraph.types import as_dtype, tensor_type
 
@@ -40,7 +41,7 @@ def set_seed(seed: int) -> None:
 
 
 def next_key(seed: int | None = None) -> Array:
-    """The key of the next draw, two 64-bit words: (seed, number of the draw). With `seed`, the key of that seed alone."""
+    """The key of the next draw, two 64-bit words: (seed, number of the draw). With `seed`, that of this seed alone."""
     if seed is not None:
         return np.array([int(seed) % 2**64, 2**63], np.uint64)
     _STATE.draws += 1
@@ -58,7 +59,8 @@ def words(key: Array, shape: tuple[int, ...], at: Any) -> Array:
     # A piece of a later axis is a run of words in every row of the whole.
     start, stop, total = at[split]
     inner = math.prod(totals[split + 1 :])
-    runs = [_stream(key, (row * total + start) * inner, (stop - start) * inner) for row in range(math.prod(totals[:split]))]
+    count = (stop - start) * inner
+    runs = [_stream(key, (row * total + start) * inner, count) for row in range(math.prod(totals[:split]))]
     return np.concatenate(runs).reshape(shape) if runs else np.empty(shape, np.uint64)
 
 
@@ -70,11 +72,11 @@ def _stream(key: Array, start: int, count: int) -> Array:
 
 
 def _uniform(key: Array, shape: Any, dtype: Any, at: Any) -> Array:
-    """Multiples of 2**-24 (float32) or 2**-53 in [0, 1): the top bits of a word."""
+    """Multiples of 2**-bits in [0, 1), as many bits as the dtype holds: the top bits of a word. None rounds up to 1."""
     raw = words(key, shape, at)
-    if dtype == np.float64:
-        return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return ((raw >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)).astype(dtype)
+    bits = np.finfo(dtype).nmant + 1
+    wide = np.result_type(dtype, np.float32)  # 11 bits overflow a float16 before they are scaled
+    return ((raw >> np.uint64(64 - bits)).astype(wide) * wide.type(2.0**-bits)).astype(dtype)
 
 
 def _normal(key: Array, shape: Any, dtype: Any, at: Any) -> Array:
@@ -84,7 +86,7 @@ def _normal(key: Array, shape: Any, dtype: Any, at: Any) -> Array:
 
 
 def _integers(key: Array, low: Array, high: Array, shape: Any, dtype: Any, at: Any) -> Array:
-    """low + floor(word * (high - low) / 2**64): multiply-shift, with the 128-bit product in two halves."""
+    """The numbers low + floor(word * (high - low) / 2**64): multiply-shift, with the 128-bit product in two halves."""
     raw = words(key, shape, at)
     span = np.uint64(int(high) - int(low))
     top, bottom = raw >> np.uint64(32), raw & np.uint64(2**32 - 1)
@@ -134,7 +136,12 @@ def inverse_normal(p: Array) -> Array:
 
 
 def _shape_attrs(*types: Any, shape: Any, dtype: Any) -> dict[str, Any]:
-    return {"shape": freeze(shape), "dtype": np.dtype(dtype)}
+    return {"shape": checked_shape(shape), "dtype": np.dtype(dtype)}
+
+
+def _samples(dtype: Any, *bounds: int) -> Any:
+    operands = (KEY_TYPE, *(np.asarray(bound, np.int64) for bound in bounds))
+    return lambda: [(operands, {"shape": shape, "dtype": np.dtype(dtype)}) for shape in ((5, 4), (7,), (5, 2, 3), ())]
 
 
 def _drawn(count: int) -> Any:
@@ -146,13 +153,34 @@ def _factors(types: Any, attrs: Any) -> str:
 
 
 uniform_op = define(
-    "random_uniform", _factors, _uniform, attrs=_shape_attrs, dtype=_drawn(1), flops=5, doc="Uniform numbers in [0, 1)."
+    "random_uniform",
+    _factors,
+    _uniform,
+    attrs=_shape_attrs,
+    dtype=_drawn(1),
+    flops=5,
+    samples=_samples(np.float32),
+    doc="Uniform numbers in [0, 1).",
 )
 normal_op = define(
-    "random_normal", _factors, _normal, attrs=_shape_attrs, dtype=_drawn(1), flops=60, doc="Standard normal numbers."
+    "random_normal",
+    _factors,
+    _normal,
+    attrs=_shape_attrs,
+    dtype=_drawn(1),
+    flops=60,
+    samples=_samples(np.float64),
+    doc="Standard normal numbers.",
 )
 integers_op = define(
-    "random_integers", _factors, _integers, attrs=_shape_attrs, dtype=_drawn(3), flops=10, doc="Uniform integers in [low, high)."
+    "random_integers",
+    _factors,
+    _integers,
+    attrs=_shape_attrs,
+    dtype=_drawn(3),
+    flops=10,
+    samples=_samples(np.int32, -3, 200),
+    doc="Uniform integers in [low, high).",
 )
 
 
@@ -173,13 +201,11 @@ def uniform(
     (2, 2)
     """
     kind = as_dtype(dtype)
-    shape = freeze(shape)
+    shape = checked_shape(freeze(shape))
     if kind.kind in "iu":
         if maxval is None:
             raise UsageError(f"random {kind} without maxval", "integers have no natural range", "Give maxval.")
-        if not int(minval) < int(maxval):
-            raise UsageError(f"integers in [{minval}, {maxval})", "the range is empty", "Give maxval above minval.")
-        bounds = tuple(convert(np.asarray(int(value), np.int64)) for value in (minval, maxval))
+        bounds = tuple(convert(np.asarray(value, np.int64)) for value in _integer_range(minval, maxval, kind))
         return apply(integers_op, (_key(seed), *bounds), {"shape": shape, "dtype": kind})  # type: ignore[no-any-return]
     if kind.kind != "f":
         raise DTypeError(f"random numbers of dtype {kind}", "it is neither integer nor real", "Use a float or int dtype.")
@@ -188,6 +214,20 @@ def uniform(
     if isinstance(minval, int | float) and isinstance(top, int | float) and (minval, top) == (0, 1):
         return drawn  # type: ignore[no-any-return]
     return drawn * (convert(top).astype(kind) - convert(minval).astype(kind)) + convert(minval).astype(kind)  # type: ignore[no-any-return]
+
+
+def _integer_range(minval: Any, maxval: Any, dtype: np.dtype[Any]) -> tuple[int, int]:
+    low, high = int(minval), int(maxval)
+    if not low < high:
+        raise UsageError(f"integers in [{minval}, {maxval})", "the range is empty", "Give maxval above minval.")
+    held = np.iinfo(np.int64 if dtype == np.uint64 else dtype)  # a bound is an int64 itself
+    if low < held.min or high - 1 > held.max or high > 2**63 - 1:
+        raise DTypeError(
+            f"random {dtype} in [{minval}, {maxval})",
+            f"integers from {held.min} to {held.max} can be drawn",
+            "Give a smaller range, or a dtype that holds it.",
+        )
+    return low, high
 
 
 def normal(shape: Any, mean: Any = 0, stddev: Any = 1, dtype: Any = np.float32, seed: int | None = None) -> Tensor:
@@ -200,5 +240,5 @@ def normal(shape: Any, mean: Any = 0, stddev: Any = 1, dtype: Any = np.float32, 
     kind = as_dtype(dtype)
     if kind.kind != "f":
         raise DTypeError(f"normal numbers of dtype {kind}", "they are real", "Use float32 or float64.")
-    drawn = apply(normal_op, (_key(seed),), {"shape": freeze(shape), "dtype": kind})
+    drawn = apply(normal_op, (_key(seed),), {"shape": checked_shape(freeze(shape)), "dtype": kind})
     return drawn * convert(stddev).astype(kind) + convert(mean).astype(kind)  # type: ignore[no-any-return]

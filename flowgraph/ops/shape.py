@@ -7,21 +7,37 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.errors import ShapeError, UsageError
-from flowgraph.op import define
-from flowgraph.tensor import Tensor, apply, convert, freeze
-from flowgraph.types import Dim, Shape, Size, affine, normal_axes, normal_axis, product, promote
+from flowgraph.errors import GradientError, ShapeError, UsageError
+from flowgraph.op import Op, define
+from flowgraph.tensor import Tensor, apply, convert, freeze, scalar_array
+from flowgraph.types import (
+    DEFAULT_FLOAT,
+    DEFAULT_INT,
+    Dim,
+    Shape,
+    Size,
+    affine,
+    as_dtype,
+    normal_axes,
+    normal_axis,
+    product,
+    promote,
+    python_dtype,
+)
 
 
 def _names(count: int, letter: str = "a") -> list[str]:
     return [f"{letter}{index}" for index in range(count)]
 
 
-def _checked_shape(shape: Any) -> Shape:
+def checked_shape(shape: Any, lowest: int = 0) -> Shape:
+    """`shape`, a length or a tuple of them, as a tuple; raises UsageError for what is no length."""
     lengths = shape if isinstance(shape, tuple) else (shape,)
     for length in lengths:
-        if not isinstance(length, Dim) and (isinstance(length, bool) or not isinstance(length, int | np.integer)):
-            raise UsageError(f"shape {shape}", f"{length!r} is no length", "A shape is a tuple of integers.")
+        if isinstance(length, Dim):
+            continue
+        if isinstance(length, bool) or not isinstance(length, int) or length < lowest:
+            raise UsageError(f"shape {shape}", f"{length!r} is no length", "A shape is a tuple of integers from 0 on.")
     return lengths
 
 
@@ -29,7 +45,8 @@ def _checked_shape(shape: Any) -> Shape:
 
 
 def _transpose_attrs(x: Any, /, axes: Any = None) -> dict[str, Any]:
-    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(normal_axis(axis, x.ndim) for axis in axes)
+    given = axes if isinstance(axes, tuple) or axes is None else (axes,)
+    order = tuple(reversed(range(x.ndim))) if given is None else tuple(normal_axis(axis, x.ndim) for axis in given)
     if sorted(order) != list(range(x.ndim)):
         raise UsageError(f"axes={axes} for {x}", "not every axis is named once", "Name each axis exactly once.")
     return {"axes": order}
@@ -52,15 +69,15 @@ transpose = define(
 
 
 def _reshape_attrs(x: Any, /, shape: Any) -> dict[str, Any]:
-    lengths = list(_checked_shape(freeze(shape)))
+    lengths = list(checked_shape(freeze(shape), lowest=-1))
     total = product(x.shape)
     if lengths.count(-1) == 1:
         rest = product(tuple(length for length in lengths if isinstance(length, Dim) or length != -1))
         lengths[lengths.index(-1)] = _quotient(total, rest, x, shape)
-    if any(isinstance(length, int) and length < 0 for length in lengths) or product(tuple(lengths)) != total:
+    if -1 in lengths or product(tuple(lengths)) != total:
         raise ShapeError(
             f"{x} in shape {tuple(shape) if isinstance(shape, tuple | list) else shape}",
-            f"it has {total} elements, the shape has {product(tuple(lengths)) if -1 not in lengths else 'two lengths -1'}",
+            f"it has {total} elements, the shape has {'two lengths -1' if -1 in lengths else product(tuple(lengths))}",
             "Give lengths whose product is the number of elements; one of them may be -1.",
         )
     return {"shape": tuple(lengths)}
@@ -90,6 +107,9 @@ def reshape_factors(source: Shape, target: Shape) -> str:
     """
     left: list[str] = []
     right: list[str] = []
+    if 0 in source:  # products no longer tell which axes belong together, and there is nothing to cut
+        names = [f"[c{axis}]" for axis in range(len(source) + len(target))]
+        return f"{' '.join(names[: len(source)])} -> {' '.join(names[len(source) :])}"
     i = j = number = 0
     while i < len(source) or j < len(target):
         i_end, j_end = i + (i < len(source)), j + (j < len(target))
@@ -109,8 +129,8 @@ def reshape_factors(source: Shape, target: Shape) -> str:
             left += _group(range(i, i_end), ones_i, parts, len(real_i))
             right += _group(range(j, j_end), ones_j, parts, len(real_j))
         else:  # the axes do not nest: all stay whole
-            for out, count in ((left, i_end - i), (right, j_end - j)):
-                out += [f"[c{number + k}]" for k in range(count)]
+            for side, count in ((left, i_end - i), (right, j_end - j)):
+                side += [f"[c{number + k}]" for k in range(count)]
                 number += count
         i, j = i_end, j_end
     return f"{' '.join(left)} -> {' '.join(right)}"
@@ -191,13 +211,18 @@ def _squeeze_factors(types: Any, attrs: Any) -> str:
     return f"{' '.join(names)} -> {' '.join(name for i, name in enumerate(names) if i not in attrs['axis'])}"
 
 
+def _squeeze_view(types: Any, attrs: Any) -> str:
+    key = ", ".join("0" if axis in attrs["axis"] else ":" for axis in range(types[0].ndim))
+    return f"{{0}}[{key}, ...]" if key else "{0}"  # without the dots a scalar would come out as no array
+
+
 squeeze = define(
     "squeeze",
     _squeeze_factors,
     lambda x, axis: np.squeeze(x, axis),
     attrs=_squeeze_attrs,
     dtype="keep",
-    view=lambda types, attrs: f"{{0}}[{', '.join('0' if a in attrs['axis'] else ':' for a in range(types[0].ndim)) or '...'}]",
+    view=_squeeze_view,
     gradient=lambda g, out, x, axis: (expand_dims(g, axis) if axis else g,),
     flops=0,
     samples=lambda: [(((3, 1, 4),), {}), (((1, 4, 1),), {"axis": -1})],
@@ -225,7 +250,7 @@ broadcast_to = define(
         f" -> {' '.join(_names(len(attrs['shape'])))}"
     ),
     lambda x, shape: np.broadcast_to(x, shape),
-    attrs=lambda x, /, shape: {"shape": _checked_shape(freeze(shape))},
+    attrs=lambda x, /, shape: {"shape": checked_shape(freeze(shape))},
     dtype="keep",
     view=lambda types, attrs: "broadcast_to({0}, {shape})",
     gradient=lambda g, out, x, shape: (g,),  # the driver sums it back to the shape of x
@@ -247,11 +272,17 @@ broadcast_like = define(
     samples=lambda: [(((4,), (3, 4)), {}), (((), (3, 4)), {})],
     doc="x repeated to the shape of another tensor, whose values are not read.",
 )
+
+
+def _size_attrs(x: Any, /, axes: Any = None, dtype: Any = DEFAULT_INT) -> dict[str, Any]:
+    return {"axes": normal_axes(axes, x.ndim), "dtype": as_dtype(dtype)}
+
+
 size = define(
     "size",
     lambda types, attrs: f"~ {' '.join(_names(types[0].ndim))} ->",
     lambda operand_shapes, axes, dtype: np.asarray(math.prod(operand_shapes[0][axis] for axis in axes), dtype),
-    attrs=lambda x, /, axes=None, dtype=np.dtype(np.int32): {"axes": normal_axes(axes, x.ndim), "dtype": np.dtype(dtype)},
+    attrs=_size_attrs,
     dtype=lambda types, attrs: ((types[0].dtype,), attrs["dtype"]),
     gradient=lambda g, out, x: (None,),
     flops=0,
@@ -278,7 +309,11 @@ def _joined(shapes: list[Shape], axis: int) -> Shape:
     plus = sum(shape[axis] if isinstance(shape[axis], int) else shape[axis].plus for shape in shapes)  # type: ignore[union-attr,misc]
     dims = [length for shape in shapes if isinstance(length := shape[axis], Dim)]
     if len({dim.base for dim in dims}) > 1:
-        raise ShapeError("concat", f"lengths {dims} are unknown", "Give the lengths as numbers.")
+        raise ShapeError(
+            f"to join axes of lengths {', '.join(str(shape[axis]) for shape in shapes)}",
+            "more than one of them is unknown",
+            "Give the lengths as numbers.",
+        )
     total: Size = affine(dims[0].base, sum(dim.times for dim in dims), plus) if dims else plus
     return (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
 
@@ -302,7 +337,12 @@ def _concat_gradient(g: Tensor, out: Tensor, *xs: Tensor, axis: int) -> Any:
     grads, start = [], 0
     for x in xs:
         length = x.shape[axis]
-        assert isinstance(length, int)
+        if isinstance(length, Dim):
+            raise GradientError(
+                f"the gradient of concat along axis {axis}",
+                f"the length {length} of that axis is not known yet",
+                "Give the lengths as numbers.",
+            )
         grads.append(g[(slice(None),) * axis + (slice(start, start + length),)])
         start += length
     return tuple(grads)
@@ -328,6 +368,8 @@ def concat(tensors: Any, axis: int = 0) -> Tensor:
     >>> fg.concat([fg.constant([1, 2]), fg.constant([3])]).tolist()
     [1, 2, 3]
     """
+    if not isinstance(tensors, Tensor) and not hasattr(tensors, "__iter__"):
+        raise UsageError(f"concat({tensors!r})", "that is no list of tensors", "Give a list: fg.concat([x, y], axis=0).")
     return apply(concat_op, tuple(convert(one) for one in tensors), {"axis": axis})  # type: ignore[no-any-return]
 
 
@@ -337,6 +379,8 @@ def concat(tensors: Any, axis: int = 0) -> Tensor:
 def _slice_bounds(part: Any, length: Size) -> tuple[int, int, Size]:
     """(start, step, number of elements) of a slice of an axis of `length`."""
     _, start, stop, step = part
+    if step == 0:
+        raise UsageError("a slice with step 0", "it would never end", "Give a step other than 0.")
     if isinstance(length, int):
         begin, end, stride = slice(start, stop, step).indices(length)
         return begin, stride, len(range(begin, end, stride))
@@ -414,7 +458,7 @@ def _key_text(key: Any) -> str:
             words.append(":".join("" if v is None else str(v) for v in part[1:]))
         else:
             words.append(str(part))
-    return ", ".join(words) or "..."
+    return ", ".join([*words, "..."])  # with the dots a single element is an array too
 
 
 getitem = define(
@@ -424,7 +468,7 @@ getitem = define(
     attrs=lambda x, /, key, shape=None: _getitem_attrs(x, key=key),
     dtype="keep",
     view=lambda types, attrs: f"{{0}}[{_key_text(attrs['key'])}]",
-    gradient=lambda g, out, x, key: (scatter_slice(g, x, key=key), ),
+    gradient=lambda g, out, x, key: (scatter_slice(g, x, key=key),),
     flops=0,
     samples=lambda: [
         (((5, 4),), {"key": (("slice", None, None, None), 1)}),
@@ -494,17 +538,16 @@ def zeros(shape: Any, dtype: Any = np.float32) -> Tensor:
     return full(shape, 0, dtype)
 
 
-def _arange(first: Any, step: Any, shape: Any, at: Any) -> Any:
+def _arange(first: Any, step: Any, at: Any) -> Any:
     start, stop, _ = at[0]
-    index = np.arange(start, stop)
-    return (first + step * index.astype(np.result_type(first))).astype(np.asarray(first).dtype)
+    return first + step * np.arange(start, stop).astype(first.dtype)
 
 
 arange_op = define(
     "arange",
     ", -> i",
     _arange,
-    attrs=lambda first, step, /, shape: {"shape": tuple(shape)},
+    attrs=lambda first, step, /, shape: {"shape": checked_shape(shape)},
     gradient=lambda g, out, first, step: (None, None),
     samples=lambda: [(((), ()), {"shape": (7,)})],
     doc="first, first + step, first + 2 step, ...: as many numbers as `shape` says.",
@@ -518,12 +561,17 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Te
     >>> fg.arange(1, 7, 2).tolist()
     [1, 3, 5]
     """
-    first, last = (0, start) if stop is None else (start, stop)
+    given = [freeze(value) for value in ((0, start, step) if stop is None else (start, stop, step))]
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in given):
+        raise UsageError(f"arange{tuple(given)}", "not all of these are numbers", "Give integers or floats.")
+    first, last, step = given
     if step == 0:
         raise UsageError("arange with step 0", "it would never end", "Give a step other than 0.")
     count = max(math.ceil((last - first) / step), 0)
-    result = np.result_type(type(first), type(step)) if dtype is None else np.dtype(dtype)
     if dtype is None:
-        result = np.dtype(np.int32 if result.kind == "i" else np.float32)
-    pair = [convert(np.asarray(value, result)) for value in (first, step)]
-    return apply(arange_op, tuple(pair), {"shape": (count,)})  # type: ignore[no-any-return]
+        result = promote(python_dtype(first), python_dtype(last))
+        result = DEFAULT_FLOAT if any(isinstance(value, float) for value in given) else result
+    else:
+        result = as_dtype(dtype)
+    pair = [scalar_array(value, result) for value in (first, step)]
+    return apply(arange_op, tuple(map(convert, pair)), {"shape": (count,)})  # type: ignore[no-any-return]

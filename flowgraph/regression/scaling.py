@@ -92,10 +92,13 @@ def _check_size(data: Ingested, deviation: Any, target_deviation: float) -> None
     if wrong:
         found = f"the squares of the numbers in {listed(wrong)} are beyond floating point"
         raise DataError("standardise the columns", found, "Divide these columns by a large number first.")
-    wrong = [name for name, one in zip(data.feature_names, deviation.tolist(), strict=True) if one == 0]
+    resolution = 64 * float(np.finfo(deviation.dtype).eps) * np.abs(data.moments.mean)
+    wrong = [name for name, one in zip(data.feature_names, deviation <= resolution, strict=True) if one]
     if wrong:
-        found = f"{listed(wrong)} changes by less than {deviation.dtype} tells apart"
-        raise DataError("standardise the columns", found, "Subtract a constant from it first, or leave it out.")
+        found = f"beside its mean, {listed(wrong)} changes too little for the digits of {deviation.dtype}"
+        remedy = "Subtract a constant from such a column first"
+        remedy += ", or use dtype='float64' (`--dtype float64`)." if deviation.dtype == np.float32 else "."
+        raise DataError("standardise the columns", found, remedy)
 
 
 def _check_rank(data: Ingested, values: _Floats, vectors: _Floats, dtype: Any, ridge: float) -> None:

@@ -7,21 +7,27 @@ state as it was before it.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from flowgraph.errors import DivergedError, ShapeError, UsageError
-from flowgraph.kernel import Rows
-from flowgraph.program import clean
-from flowgraph.run import Executor, resolve
+from flowgraph.kernel import Kernel, Rows, clean
+from flowgraph.lower import lower_call
+from flowgraph.program import run_window, shareable
+from flowgraph.run import Executor, resolve, scratch
 from flowgraph.session import Variable
-from flowgraph.tensor import Tensor, convert
-from flowgraph.train.batches import Batches, buffer_pieces, load
+from flowgraph.tensor import convert
+from flowgraph.train.batches import Batches, Buffer, buffer_pieces, load
 from flowgraph.train.optimizers import Optimizer
 from flowgraph.train.step import Step
+from flowgraph.types import tensor_type
+
+Array = np.ndarray[Any, Any]
 
 FIRST_WINDOW = 32
 WINDOW_SECONDS = 0.1
@@ -32,7 +38,7 @@ WINDOW_SECONDS = 0.1
 class History:
     """What a fit did."""
 
-    losses: np.ndarray[Any, Any]
+    losses: Array
     """The loss of each step, before its update."""
     seconds: float
     """How long it took."""
@@ -58,7 +64,7 @@ def fit(
     client: Any = None,
     scheduler: Any = None,
     progress: bool | Callable[[int, float], Any] = False,
-    stop: Callable[[int, np.ndarray[Any, Any]], bool] | None = None,
+    stop: Callable[[int, Array], bool] | None = None,
 ) -> History:
     """Make `loss` small by steps of `optimizer` on `variables`; returns the history of losses.
 
@@ -80,34 +86,76 @@ def fit(
     >>> round(float(w), 3)
     3.0
     """
-    return _Fit(loss, data, variables, optimizer, batch_size, shuffle, seed, client, scheduler).run(
-        steps, epochs, window, progress, stop
-    )
+    wish = _Wish(batch_size, shuffle, seed)
+    return _Fit(loss, data, variables, optimizer, wish, client, scheduler).run(steps, epochs, window, progress, stop)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What the caller said about mini-batches."""
+
+    size: int | None
+    shuffle: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one array or source that a buffer holds, before they are read."""
+
+    pieces: list[Any]
+    buffer: Buffer
+
+    def load(self) -> Array:
+        """The rows in the order of the batches."""
+        return load(self.pieces, self.buffer.order())
+
+
+def run_steps(kernel: Kernel, starts: Any, totals: Any, wanted: Any, parts: Any) -> tuple[Array, list[Any]]:
+    """A window of steps in one call: (losses, new state). Runs here or as a task on a worker."""
+    fed = []
+    for part, (cut, dtype) in zip(parts, wanted, strict=True):
+        if isinstance(part, list | tuple):
+            pieces, intervals, seed, rows = part
+            part = load(pieces, Buffer(tuple(intervals), seed, rows).order()) if intervals else load(pieces, None)
+        fed.append(clean(part, dtype) if cut is None else Rows([part], dtype, *cut))
+    history = np.empty(len(starts), np.float64)
+    state = kernel(len(starts), starts, history, *totals, *fed)
+    return history, list(state)
+
+
+def _portable(value: Any) -> Any:
+    """A value as an argument of `run_steps`: an array, or [pieces, intervals, seed, rows] of a buffer of rows."""
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, Part):
+        return [value.pieces, value.buffer.intervals, value.buffer.seed, value.buffer.rows]
+    return [value.pieces(0, value.type.shape[0], 0), (), None, 0]
 
 
 class _Fit:
+    """One call of `fit`."""
+
     def __init__(
-        self, loss: Any, data: Any, variables: Any, optimizer: Any, batch_size: Any, shuffle: bool, seed: int, client: Any, scheduler: Any
+        self, loss: Any, data: Any, variables: Any, optimizer: Any, batches: _Wish, client: Any, scheduler: Any
     ) -> None:
         self.values = _values(data)
         self.rows = _row_count(self.values)
-        types = [convert(one).type if isinstance(one, Tensor) else _type(one) for one in self.values]
-        self.step = Step(loss, types, list(variables), optimizer)
+        self.step = Step(loss, [_type(one) for one in self.values], list(variables), optimizer)
         self.batches = None
-        if batch_size is not None:
-            self.batches = Batches(self.rows, batch_size, bool(shuffle), int(seed))
+        if batches.size is not None:
+            self.batches = Batches(self.rows, batches.size, bool(batches.shuffle), int(batches.seed))
         self.executor: Executor = resolve(client, scheduler)
-        self.client, self.scheduler = client, scheduler
         self.state = self.step.state_values()
         self.captured = self.step.captured_values()
 
     def run(self, steps: Any, epochs: Any, window: Any, progress: Any, stop: Any) -> History:
         total = self._total(steps, epochs)
         began = time.perf_counter()
-        losses: list[np.ndarray[Any, Any]] = []
+        losses: list[Array] = []
         done = 0
-        with _Bar(progress, total) as bar:
-            for own in self._windows(total, window):
+        with self._reachable(), _Bar(progress, total) as bar:
+            for own in self._windows(total, _Pace(window)):
                 self._check(own, done)
                 losses.append(own)
                 self.step.commit(self.state)
@@ -116,6 +164,17 @@ class _Fit:
                 if stop is not None and stop(done, own):
                     break
         return History(np.concatenate(losses) if losses else np.empty(0), time.perf_counter() - began)
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        """A context in which workers can read the data: once for all steps, not once a step."""
+        if self.executor.shares_memory:
+            yield
+            return
+        with scratch() as directory:
+            self.values = [shareable(one, directory) for one in self.values]
+            self.captured = [shareable(one, directory) for one in self.captured]
+            yield
 
     def _total(self, steps: Any, epochs: Any) -> int:
         per_epoch = self.batches.steps_per_epoch if self.batches is not None else 1
@@ -126,7 +185,7 @@ class _Fit:
             raise UsageError("fit with steps and epochs", "both say how long to train", "Give one of them.")
         return int(steps) if steps is not None else per_epoch * int(epochs if epochs is not None else 1)
 
-    def _check(self, losses: np.ndarray[Any, Any], before: int) -> None:
+    def _check(self, losses: Array, before: int) -> None:
         bad = np.flatnonzero(~np.isfinite(losses))
         if bad.size:
             step = before + int(bad[0]) + 1
@@ -136,87 +195,74 @@ class _Fit:
                 "Lower the learning rate, or scale the data; the variables are as they were before this window.",
             )
 
-    def _windows(self, total: int, window: int | None) -> Iterator[np.ndarray[Any, Any]]:
+    def _windows(self, total: int, pace: _Pace) -> Iterator[Array]:
         """The losses of each window; `state` moves on with it."""
-        if self.batches is None:
-            yield from self._full_batch(total, window)
-        else:
-            done = epoch = 0
-            while done < total:
-                for own in self._epoch(epoch, total - done, window):
-                    done += len(own)
-                    yield own
-                epoch += 1
-
-    def _full_batch(self, total: int, window: int | None) -> Iterator[np.ndarray[Any, Any]]:
-        pace = _Pace(window)
-        arrays = all(isinstance(one, np.ndarray) for one in self.values)
-        meshes = self.step.batch_meshes
-        fits = all(self.rows <= self.step.program.plan.tile[mesh] for mesh in meshes)
-        in_loop = fits and arrays and self.executor.shares_memory and self._captured_fit()
-        while total > 0:
-            count = min(pace.steps if in_loop else 1, total)
-            with pace:
-                yield self._steps_here(self.values, [0] * count, self.rows) if in_loop else self._one_step(self.values)
-            total -= count
-
-    def _captured_fit(self) -> bool:
-        """Whether everything else that the step reads by rows fits a tile too."""
-        program = self.step.program
-        counts = program.row_counts(self._inputs(self.values), self.step.entry.rows)
-        return all(count <= program.plan.tile[mesh] for mesh, count in counts.items())
-
-    def _epoch(self, epoch: int, most: int, window: int | None) -> Iterator[np.ndarray[Any, Any]]:
-        assert self.batches is not None
-        size = self.batches.batch_size
-        pace = _Pace(window)
-        for buffer in self.batches.epoch(epoch):
-            order = buffer.order()
-            values = [load(buffer_pieces(one, buffer), order) for one in self.values]
-            fits = all(size <= self.step.program.plan.tile[mesh] for mesh in self.step.batch_meshes)
-            starts = list(range(0, buffer.rows - size + 1, size))
-            while starts and most > 0:
-                count = min(pace.steps if fits else 1, most, len(starts))
-                own, starts = starts[:count], starts[count:]
+        batches = self._batches() if self.batches is not None else self._same_batch(total)
+        for values, starts, size in batches:
+            while starts and total > 0:
+                count = min(pace.steps, total, len(starts))
                 with pace:
-                    yield self._batch_steps(values, own, size, fits)
-                most -= count
-            short = buffer.rows % size
-            if short and most > 0:
-                yield self._batch_steps(values, [buffer.rows - short], short, fits)
-                most -= 1
-            if most <= 0:
+                    yield self._window(values, starts[:count], size)
+                starts, total = starts[count:], total - count
+            if total <= 0:
                 return
 
-    def _batch_steps(self, values: Sequence[Any], starts: Sequence[int], size: int, fits: bool) -> np.ndarray[Any, Any]:
-        if fits:
-            return self._steps_here(values, starts, size)
-        return np.concatenate([self._one_step([one[start : start + size] for one in values]) for start in starts])
+    def _same_batch(self, total: int) -> Iterator[tuple[Any, list[int], int]]:
+        """Full batches: all rows in every step."""
+        yield self.values, [0] * total, self.rows
 
-    def _inputs(self, values: Sequence[Any]) -> list[Any]:
-        return [*values, *self.state, *self.captured]
+    def _batches(self) -> Iterator[tuple[Any, list[int], int]]:
+        """Mini-batches: for each buffer of rows, the first row of each batch and the rows of a batch."""
+        assert self.batches is not None
+        size, epoch = self.batches.batch_size, 0
+        while True:
+            for buffer in self.batches.epoch(epoch):
+                values: list[Any] = [Part(buffer_pieces(one, buffer), buffer) for one in self.values]
+                if self.executor.shares_memory and not any(one.tasks() for one in self._sources()):
+                    values = [one.load() for one in values]  # once for all windows of the buffer
+                short = buffer.rows % size
+                yield values, list(range(0, buffer.rows - size + 1, size)), size
+                if short:
+                    yield values, [buffer.rows - short], short
+            epoch += 1
 
-    def _steps_here(self, values: Sequence[Any], starts: Sequence[int], size: int) -> np.ndarray[Any, Any]:
-        """A window as one call of the kernel that loops over steps."""
+    def _window(self, values: Sequence[Any], starts: Sequence[int], size: int) -> Array:
+        """A window of steps: as one call of the kernel that loops over them where a batch fits a tile, else over shards."""
         program, step = self.step.program, self.step
-        counts = program.row_counts(self._inputs(values), self.step.entry.rows, of_inputs=False)
-        counts |= dict.fromkeys(step.batch_meshes, size)
-        fed: list[Any] = []
-        for node, cut, value in zip(program.parts.graph.inputs, program.input_cuts, self._inputs(values), strict=True):
-            dtype = node.type.dtype
-            fed.append(clean(value, dtype) if cut is None else Rows([np.asarray(value)], dtype, cut[0], cut[1].times))
-        history = np.empty(len(starts), np.float64)
-        kernel = step.full_window if self.batches is None else step.window
-        self.state = list(kernel(len(starts), starts, history, *(counts[m] for m in program.meshes), *fed))
+        types = [*self.values, *self.state, *self.captured]
+        counts = program.row_counts(types, step.entry.rows, of_inputs=False) | dict.fromkeys(step.batch_meshes, size)
+        if all(count <= program.plan.tile[mesh] for mesh, count in counts.items()):
+            return self._window_in_one(values, starts, counts)
+        if self.batches is None:
+            return self._window_over_shards(values, len(starts), counts)
+        held = [one.load() if isinstance(one, Part) else one for one in values]
+        return np.concatenate([self._window_over_shards([v[s : s + size] for v in held], 1, counts) for s in starts])
+
+    def _window_in_one(self, values: Sequence[Any], starts: Sequence[int], counts: Any) -> Array:
+        program = self.step.program
+        kernel = self.step.full_window if self.batches is None else self.step.window
+        totals = [counts[mesh] for mesh in program.meshes]
+        wanted = [
+            (None if cut is None else (cut[0], cut[1].times), node.type.dtype)
+            for node, cut in zip(program.parts.graph.inputs, program.input_cuts, strict=True)
+        ]
+        parts = [*(_portable(one) for one in values), *self.state, *(_portable(one) for one in self.captured)]
+        arguments = (kernel, list(starts), totals, wanted, parts)
+        if self.executor.shares_memory and not any(one.tasks() for one in self._sources()):
+            history, self.state = run_steps(*arguments)
+        else:
+            graph, key = lower_call(run_steps, arguments, "window", uuid.uuid4().hex[:12], self._sources())
+            ((history, self.state),) = self.executor.get(graph, [key])
         return history
 
-    def _one_step(self, values: Sequence[Any]) -> np.ndarray[Any, Any]:
-        """A step as a run of the program: over shards, on any executor."""
-        results = self.step.program.run(
-            self._inputs(values), self.client, self.scheduler, self.step.entry.rows
-        )
-        self.state = results[1:]
-        return np.array([results[0]], np.float64)
+    def _sources(self) -> list[Any]:
+        return [one for one in (*self.values, *self.captured) if not isinstance(one, np.ndarray)]
+
+    def _window_over_shards(self, values: Sequence[Any], count: int, counts: Any) -> Array:
+        program = self.step.program
+        bound = program.bind([*values, *self.state, *self.captured], counts, self.executor.workers)
+        history, self.state = run_window(bound, self.executor, count, self.step.updates, program.outputs[0])
+        return np.array(history, np.float64)
 
 
 class _Pace:
@@ -279,7 +325,7 @@ def _values(data: Any) -> list[Any]:
 
 
 def _type(value: Any) -> Any:
-    return convert(value).type if isinstance(value, np.ndarray) else value.type
+    return tensor_type(value.shape, value.dtype) if isinstance(value, np.ndarray) else value.type
 
 
 def _row_count(values: Sequence[Any]) -> int:

@@ -167,11 +167,14 @@ class Step:
         return self._window(())
 
     def _window(self, meshes: Sequence[str]) -> Kernel:
-        program = self.program
+        return self.program.emitter.window([self.program.outputs[0]], self.updates, meshes)
+
+    @cached_property
+    def updates(self) -> dict[Node, Node]:
+        """For each input of the program that is state, the output that is its next value."""
         first = len(self.batch)
-        inputs = program.parts.graph.inputs[first : first + len(self.states)]
-        updates = dict(zip(inputs, program.outputs[1:], strict=True))
-        return program.emitter.window([program.outputs[0]], updates, meshes)
+        inputs = self.program.parts.graph.inputs[first : first + len(self.states)]
+        return dict(zip(inputs, self.program.outputs[1:], strict=True))
 
 
 def _known(node: Node) -> bool:

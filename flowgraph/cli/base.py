@@ -1,0 +1,241 @@
+"""What all commands share: errors as one message and an exit code, interrupts, and options that say what was wrong."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from flowgraph.errors import FlowgraphError, UsageError
+
+_DEBUG = "flowgraph.debug"
+_INTERRUPTED, _TERMINATED, _IO_ERROR = 130, 143, 74
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, taken like Ctrl-C so that the same hands clean up."""
+
+
+class Commands(click.Group):
+    """A group of commands whose errors are told in three lines: asked, found, remedy.
+
+    The errors are taken here and not in `main`, because `dask flowgraph` calls the group from a group of its own.
+    """
+
+    @staticmethod
+    def set_debug(context: click.Context) -> None:
+        """Returns nothing; makes errors of this call show their traceback."""
+        context.meta[_DEBUG] = True
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """The context; a wrong option of the group itself exits with our code for wrong usage, not click's."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            error.exit_code = UsageError.exit_code
+            raise
+
+    def invoke(self, context: click.Context) -> Any:
+        """The result of the command; errors end it with a message and an exit code."""
+        try:
+            with _sigterm_as_interrupt():
+                return super().invoke(context)
+        except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError, BrokenPipeError):
+            raise
+        except KeyboardInterrupt as error:
+            terminated = isinstance(error, _Terminated)
+            _tell(context, "terminated" if terminated else "interrupted", ["Nothing was written."])
+            raise click.exceptions.Exit(_TERMINATED if terminated else _INTERRUPTED) from None
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx is not None else context.command_path
+            _fail(context, UsageError(f"run {path}", error.format_message(), f"See {path} --help."))
+        except FlowgraphError as error:
+            _fail(context, error)
+        except OSError as error:
+            asked = f"run {context.command_path} {context.invoked_subcommand or ''}".strip()
+            remedy = "Check the place, its permissions and the space left on it."
+            _fail(context, FlowgraphError(asked, str(error), remedy), _IO_ERROR)
+        except Exception as error:  # noqa: BLE001 - the last hand before the user
+            asked = f"run {context.command_path} {context.invoked_subcommand or ''}".strip()
+            found = f"flowgraph failed where it should not: {type(error).__name__}: {error}"
+            _fail(context, FlowgraphError(asked, found, "Please report this, with what --debug prints."))
+
+
+def _fail(context: click.Context, error: FlowgraphError, code: int | None = None) -> NoReturn:
+    if context.meta.get(_DEBUG):
+        click.echo(_escaped(traceback.format_exc()), err=True)
+    _tell(context, "error", str(error).splitlines() if not isinstance(error, FlowgraphError) else _parts(error))
+    raise click.exceptions.Exit(error.exit_code if code is None else code) from None
+
+
+def _parts(error: FlowgraphError) -> list[str]:
+    parts = (("asked:", error.asked), ("found:", error.found), ("remedy:", error.remedy))
+    return [f"{label:<8}{' '.join(text.splitlines())}" for label, text in parts]
+
+
+def _tell(context: click.Context, kind: str, lines: list[str]) -> None:
+    command = f"{context.command_path} {context.invoked_subcommand or ''}".strip()
+    click.echo("\n".join([f"{command}: {kind}", *(f"  {_escaped(line)}" for line in lines)]), err=True)
+
+
+def _escaped(text: str) -> str:
+    from flowgraph.data.source import printable
+
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(*_: object) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Checked(click.ParamType):
+    """An option whose text `parse` turns into a value; what it can not is told in our form, before anything is read."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any], wanted: str, example: str) -> None:
+        self.name = name
+        self._parse, self._wanted, self._example = parse, wanted, example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value; raises UsageError."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError:
+            option = max(param.opts, key=len) if param is not None else self.name
+            found = f"it must be {self._wanted}"
+            raise UsageError(f"run with {option} {value!r}", found, f"Use {option} {self._example}, say.") from None
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError(text)
+    return number
+
+
+def _penalty(text: str) -> float:
+    number = float(text)
+    return number if number == 0 else _positive(text)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+def _names(text: str) -> tuple[str, ...]:
+    import csv
+
+    rows = list(csv.reader([text], strict=True))
+    if len(rows) != 1 or not all(rows[0]):
+        raise ValueError(text)
+    return tuple(rows[0])
+
+
+def _delimiter(text: str) -> str:
+    named = {"tab": "\t", r"\t": "\t"}
+    return named.get(text, text)
+
+
+POSITIVE = Checked("number", _positive, "a number above 0, and finite", "0.05")
+PENALTY = Checked("number", _penalty, "a number, 0 or above, and finite", "0.001")
+COUNT = Checked("count", _count, "a whole number above 0", "1000")
+SEED = Checked("seed", _seed, "a whole number, 0 or above", "0")
+NAMES = Checked("columns", _names, "the names of columns with commas between them", "age,height")
+DELIMITER = Checked("sign", _delimiter, "one character, or 'tab'", "';'")
+
+
+def shared_options(command: Command) -> Command:
+    """The command with the options of how files are read and how much is said."""
+    options = [
+        click.option("--delimiter", "--sep", type=DELIMITER, default=",", help="Between two cells; 'tab' works. [,]"),
+        click.option("--decimal", default=".", metavar="SIGN", help="The decimal point of numbers. [.]"),
+        click.option("--encoding", default="utf-8", help="What the files are written in. [utf-8]"),
+        click.option(
+            "--missing",
+            type=click.Choice(["refuse", "drop"]),
+            default="refuse",
+            help="Rows with empty or infinite cells: an error, or left out. [refuse]",
+        ),
+        click.option("--force", is_flag=True, help="Replace an earlier output."),
+        click.option("--quiet", "-q", is_flag=True, help="No progress, no notes: results and errors only."),
+        debug_option,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _note_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        Commands.set_debug(context)
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_note_debug,
+    help="Show the Python traceback of an error.",
+)
+
+
+def bar(quiet: bool, **options: Any) -> Any:
+    """A tqdm bar on the standard error: quick on a terminal, a line now and then in a log."""
+    from tqdm import tqdm
+
+    seconds = 0.1 if sys.stderr.isatty() else 5.0
+    return tqdm(disable=quiet, file=sys.stderr, mininterval=seconds, dynamic_ncols=True, **options)
+
+
+def read(quiet: bool, paths: tuple[str, ...], **options: Any) -> Any:
+    """The ingested rows of the files, read under a progress bar."""
+    from flowgraph.data import find_files, ingest_csv
+
+    files = find_files(paths)
+    with bar(quiet, total=sum(file.stat().st_size for file in files), desc="reading", unit="B", unit_scale=True) as shown:
+        return ingest_csv(files, progress=lambda done: shown.update(done - shown.n), **options)
+
+
+def note(quiet: bool, text: str) -> None:
+    """Returns nothing; says something on the standard error that is no result."""
+    if not quiet:
+        click.echo(_escaped(text), err=True)
+
+
+def scratch(wanted: bool = True) -> Any:
+    """A temporary directory for blocks of rows that do not fit into memory; only this user can read it."""
+    import tempfile
+
+    return tempfile.TemporaryDirectory(prefix="flowgraph-") if wanted else nullcontext()

@@ -1,0 +1,103 @@
+"""The data of each kind of work. All contenders draw the same, from the same seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+FEATURES = 32
+HOURS = """2.5 5.1 3.2 8.5 3.5 1.5 9.2 5.5 8.3 2.7 7.7 5.9 4.5 3.3 1.1 8.9 2.5 1.9 6.1 7.4 2.7 4.8 3.8 6.9 7.8"""
+SCORES = """21 47 27 75 30 20 88 60 81 25 85 62 41 42 17 95 30 24 67 69 30 54 35 76 86"""
+
+Array = np.ndarray[Any, Any]
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a contender works on."""
+
+    X: Array
+    y: Array
+    parameters: list[Array] = field(default_factory=list)
+    activation: str = ""
+    batch: int = 0
+    steps: int = 1
+    """How many steps one call makes; times are divided by it."""
+
+    def head(self, rows: int) -> Data:
+        """The same with the first rows alone; no copy."""
+        return replace(self, X=self.X[:rows], y=self.y[:rows])
+
+
+def results(loss: Any, gradients: Any) -> Results:
+    """The loss and the gradients (or trained parameters) under names."""
+    return {"loss": loss, **{f"entry {number}": one for number, one in enumerate(gradients, 1)}}
+
+
+def _features(rng: np.random.Generator, rows: int) -> Array:
+    return rng.standard_normal((rows, FEATURES), dtype=np.float32)
+
+
+def linear(rows: int) -> Data:
+    """The sum of three features and some noise; the parameters are 0."""
+    rng = np.random.default_rng(0)
+    X = _features(rng, rows)
+    y = X[:, :3].sum(1, keepdims=True) + 0.1 * rng.standard_normal((rows, 1), dtype=np.float32)
+    return Data(X, y.astype(np.float32), [np.zeros((FEATURES, 1), np.float32), np.zeros(1, np.float32)])
+
+
+def logistic(rows: int) -> Data:
+    """Ones with a probability that the first feature gives."""
+    rng = np.random.default_rng(0)
+    X = _features(rng, rows)
+    y = (rng.random((rows, 1), dtype=np.float32) < 1 / (1 + np.exp(-X[:, :1]))).astype(np.float32)
+    return Data(X, y, [np.full((FEATURES, 1), 0.1, np.float32), np.zeros(1, np.float32)])
+
+
+def three_loops(rows: int) -> Data:
+    """Features of different means and spreads."""
+    rng = np.random.default_rng(0)
+    X = _features(rng, rows)
+    X *= np.linspace(0.5, 4, FEATURES, dtype=np.float32)
+    X += np.linspace(-3, 3, FEATURES, dtype=np.float32)
+    y = X[:, :3].sum(1, keepdims=True)
+    return Data(X, y, [np.full((FEATURES, 1), 0.1, np.float32), np.zeros(1, np.float32)])
+
+
+def mlp(rows: int, width: int, activation: str) -> Data:
+    """A network of two hidden layers for a smooth function of two features."""
+    rng = np.random.default_rng(0)
+    X = _features(rng, rows)
+    y = np.sin(X[:, :1]) + X[:, 1:2]
+    parameters: list[Array] = []
+    for inputs, outputs in ((FEATURES, width), (width, width), (width, 1)):
+        parameters.append(rng.standard_normal((inputs, outputs), dtype=np.float32) / np.float32(inputs**0.5))
+        parameters.append(np.zeros(outputs, np.float32))
+    return Data(X, y, parameters, activation)
+
+
+def minibatch(rows: int, batch: int) -> Data:
+    """The small network, with rows for whole batches."""
+    whole = mlp(rows, 64, "tanh")
+    steps = rows // batch
+    return replace(whole.head(steps * batch), batch=batch, steps=steps)
+
+
+def small_steps(steps: int) -> Data:
+    """Hours of study and scores of 25 students; the parameters are an intercept and a slope."""
+    hours, scores = (np.array(text.split(), np.float32) for text in (HOURS, SCORES))
+    return Data(hours, scores, [np.array([1], np.float32), np.array([10], np.float32)], steps=steps)
+
+
+small_eager = small_call = small_steps
+
+
+def compile_tiles() -> Data:
+    """A few rows: compiling looks at types alone."""
+    return mlp(8, 64, "tanh")
+
+
+compile_one = compile_tiles

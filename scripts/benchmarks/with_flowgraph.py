@@ -1,0 +1,155 @@
+"""The work as a user of flowgraph writes it: numpy data by `fg.asarray`, on threads."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import flowgraph as fg
+
+from .data import Data, Results, mlp, results
+
+Run = Callable[[], Results]
+
+
+def _gradients(loss: Callable[..., Any], data: Data) -> Run:
+    step = fg.function(fg.value_and_grad(loss))
+    X, y, parameters = fg.asarray(data.X), fg.asarray(data.y), tuple(data.parameters)
+
+    def run() -> Results:
+        value, gradients = step(parameters, X, y)
+        return results(value.numpy(), [one.numpy() for one in gradients])
+
+    return run
+
+
+def _linear_loss(parameters: Any, X: Any, y: Any) -> Any:
+    w, b = parameters
+    return fg.mean(fg.square(X @ w + b - y))
+
+
+def _logistic_loss(parameters: Any, X: Any, y: Any) -> Any:
+    w, b = parameters
+    z = X @ w + b
+    return fg.mean(fg.softplus(z) - y * z)
+
+
+def _standardised_loss(parameters: Any, X: Any, y: Any) -> Any:
+    return _linear_loss(parameters, (X - fg.mean(X, axis=0)) / fg.std(X, axis=0), y)
+
+
+def _mlp_loss(activation: Callable[..., Any], parameters: Any, X: Any, y: Any) -> Any:
+    W1, b1, W2, b2, W3, b3 = parameters
+    return fg.mean(fg.square(activation(activation(X @ W1 + b1) @ W2 + b2) @ W3 + b3 - y))
+
+
+def linear(data: Data, threads: int) -> Run:
+    """One call of a traced function."""
+    return _gradients(_linear_loss, data)
+
+
+def logistic(data: Data, threads: int) -> Run:
+    """One call of a traced function."""
+    return _gradients(_logistic_loss, data)
+
+
+def three_loops(data: Data, threads: int) -> Run:
+    """One call of a traced function."""
+    return _gradients(_standardised_loss, data)
+
+
+def mlp_(data: Data, threads: int) -> Run:
+    """One call of a traced function."""
+    activation = getattr(fg, data.activation)
+    return _gradients(lambda parameters, X, y: _mlp_loss(activation, parameters, X, y), data)
+
+
+def minibatch(data: Data, threads: int) -> Run:
+    """A fit of one epoch, from fresh variables."""
+
+    def run() -> Results:
+        variables = [fg.Variable(one) for one in data.parameters]
+        history = fg.fit(
+            lambda X, y: _mlp_loss(fg.tanh, variables, X, y),
+            (data.X, data.y),
+            variables=variables,
+            optimizer=fg.keras.optimizers.Adam(1e-3, epsilon=1e-8),
+            batch_size=data.batch,
+            epochs=1,
+            shuffle=False,
+        )
+        return results(history.losses[-1], [one.numpy() for one in variables])
+
+    return run
+
+
+def small_steps(data: Data, threads: int) -> Run:
+    """A fit, from fresh variables."""
+
+    def run() -> Results:
+        a, b = (fg.Variable(one) for one in data.parameters)
+        history = fg.fit(
+            lambda hours, scores: fg.mean(fg.square(a + hours * b - scores)),
+            (data.X, data.y),
+            variables=[a, b],
+            optimizer=fg.keras.optimizers.Adam(0.5, epsilon=1e-8),
+            steps=data.steps,
+        )
+        return results(history.losses[-1], [a.numpy(), b.numpy()])
+
+    return run
+
+
+def small_eager(data: Data, threads: int) -> Run:
+    """`minimize` in a loop, from fresh variables."""
+    hours, scores = fg.constant(data.X), fg.constant(data.y)
+
+    def run() -> Results:
+        a, b = (fg.Variable(one) for one in data.parameters)
+        optimizer = fg.keras.optimizers.Adam(0.5, epsilon=1e-8)
+
+        def loss() -> Any:
+            return fg.reduce_mean(fg.square(a + hours * b - scores))
+
+        for _ in range(data.steps):
+            optimizer.minimize(loss, var_list=[a, b])
+        return results(loss().numpy(), [a.numpy(), b.numpy()])
+
+    return run
+
+
+def small_call(data: Data, threads: int) -> Run:
+    """Calls of a traced function; the value of the last is fetched."""
+    function = fg.function(lambda x, y: x * y + x)
+    x, y = fg.constant(2.0), fg.constant(3.0)
+
+    def run() -> Results:
+        for _ in range(data.steps):
+            value = function(x, y)
+        return results(value.numpy(), [])
+
+    return run
+
+
+def _compile(data: Data, kernels: Callable[[Any], list[Any]]) -> Run:
+    widths = itertools.count(64)  # each new: nothing of an earlier program can be used again
+
+    def run() -> Results:
+        own = mlp(8, next(widths), "tanh")
+        step = fg.function(fg.value_and_grad(lambda parameters, X, y: _mlp_loss(fg.tanh, parameters, X, y)))
+        for kernel in kernels(step.program(tuple(own.parameters), own.X, own.y)):
+            kernel.function()
+        return {}
+
+    return run
+
+
+def compile_tiles(data: Data, threads: int) -> Run:
+    """All that a first call on data of many tiles does before it computes."""
+    return _compile(data, lambda program: [stage.kernel for stage in program.stages])
+
+
+def compile_one(data: Data, threads: int) -> Run:
+    """All that a first call on data of one tile does before it computes."""
+    return _compile(data, lambda program: [program.one])
