@@ -30,7 +30,7 @@ class Axis:
     factors: tuple[str, ...]
     """The factors, the slowest first; empty for an axis of length 1."""
     kind: str = "free"
-    """`free`: may be cut; `whole`: must not be; `interval`: a cut needs neighbours; `ellipsis`: stands for many axes."""
+    """`free`: may be cut; `whole`: must not be; `interval`: a cut needs neighbours; `ellipsis`: stands for many."""
 
 
 ELLIPSIS = Axis((), "ellipsis")

@@ -33,7 +33,7 @@ class Node:
         self.where = where
         """(code object, line number) of the user's line that made the node, or None."""
         self.memo: Any = None
-        """The value, where it is known: always for leaves, after a run for nodes that a user still holds. Walks stop here."""
+        """The value, where it is known: for leaves, and after a run for nodes that a user holds. Walks stop here."""
         self.handle: Any = None
         """A weak reference to the user's Tensor, or None."""
         self.symbolic = False
@@ -111,9 +111,10 @@ def make_node(op: Op, inputs: tuple[Node, ...], attrs: Attrs = (), where: Any = 
 
 
 def toposort(outputs: Iterable[Node], stop: Callable[[Node], bool] = lambda node: False) -> list[Node]:
-    """All nodes that `outputs` depend on, operands before their users; operands of nodes where `stop` holds are left out.
+    """All nodes that `outputs` depend on, operands before their users.
 
-    The order is that of a depth-first walk from the first output, so it depends on the graph alone.
+    Operands of nodes where `stop` holds are left out. The order is that of a depth-first walk from the first output, so
+    it depends on the graph alone.
     """
     order: list[Node] = []
     done: set[Node] = set()
@@ -184,7 +185,10 @@ class Graph:
 
     def text(self) -> str:
         """The graph as lines, one a node, in the order of evaluation."""
-        names: dict[Node, str] = {node: f"%{node.attr('name') or index}" for index, node in enumerate(self.inputs)}
+        names: dict[Node, str] = {}
+        for index, node in enumerate(self.inputs):
+            name = f"%{node.attr('name') or index}"
+            names[node] = name if name not in names.values() else f"{name}.{index}"
         lines = [f"{names[node]}: {node.type} = {node.attr('kind')}" for node in self.inputs]
         for node in self.nodes():
             if node.is_leaf:
@@ -221,7 +225,10 @@ def call_kernel(
 
 
 def interpret(graph: Graph, feeds: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
-    """The values of the graph's outputs, node by node in plain numpy: the reference that everything faster is tested against."""
+    """The values of the graph's outputs, node by node in plain numpy: what everything faster is tested against.
+
+    `feeds` are the values of `graph.inputs`, in their order.
+    """
     values: dict[Node, Any] = dict(zip(graph.inputs, map(np.asarray, feeds), strict=True))
     with np.errstate(all="ignore"):
         for node in graph.nodes():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,7 +52,7 @@ class Monoid:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """How a kernel writes an operation: a line of Python over `{0}`, `{1}` (operands), `{out}` and the names in `use`."""
+    """How a kernel writes an operation: a line of Python over `{0}`, `{1}` (operands), `{out}`, the names in `use`."""
 
     text: str
     """For instance "{f}({0}, {1}, {out})"; a text without `{out}` is an expression whose value is the result."""
@@ -89,11 +89,14 @@ class Op:
     attrs: Callable[..., Mapping[str, Any]] | None = None
     """`(*operand types, **what the caller wrote) -> canonical attributes`; its signature is the public one."""
     dtype: str | Callable[[Types, Mapping[str, Any]], tuple[tuple[np.dtype[Any], ...], Any]] = "promote"
-    """`promote`, `float`, `bool`, `keep`, or a function that gives the operands' dtypes and the result's (see `infer`)."""
+    """`promote`, `float`, `bool`, `keep`, or a function that gives the operands' dtypes and the result's."""
     combine: str | Monoid | None = None
     """How partial results become one when a contracted factor is cut; None: such factors stay whole."""
     gradient: Callable[..., Any] | None = None
-    """`(g, out, *operands, **attributes it names) -> gradient of each operand`, in tensors; None where there is none."""
+    """`(g, out, *operands, **attributes it names) -> gradient of each operand`: tensors, or functions that make them.
+
+    None where there is none. The gradient of a single operand needs no tuple around it.
+    """
     flops: float = 1.0
     """Floating-point operations for each point of the box of factors."""
     domain: tuple[float, float] = (-2.0, 2.0)
@@ -101,7 +104,7 @@ class Op:
     doc: str = ""
     """One sentence: what the op returns."""
     call: Callable[[Types, Mapping[str, Any]], Call] | None = None
-    """The numpy call that kernels emit, chosen by the operands' types and the attributes; None: derived from `kernel`."""
+    """The numpy call that kernels emit, chosen by operand types and attributes; None: derived from `kernel`."""
     view: Callable[[Types, Mapping[str, Any]], str] | None = None
     """For ops that move no data: an expression over `{0}` and `{shape}` that gives a view of the first operand."""
     host: str | None = None
@@ -109,7 +112,10 @@ class Op:
     structural: tuple[int, ...] = ()
     """The positions of operands that belong to the structure when they are Python scalars: exponents."""
     samples: Callable[[], Any] | None = None
-    """For tests: calls `(operand shapes, attributes)` that the walking tests should make beside the default ones."""
+    """For tests: the calls `(operands, attributes)` that walking tests make; None: derived from the factor string.
+
+    An operand is a shape (floats are drawn in `domain`), a TensorType, or an array where the values matter.
+    """
     pure: bool = True
     """Whether equal operands give equal results, so that two equal nodes may be one. Only leaves are not."""
 
@@ -117,6 +123,7 @@ class Op:
     """Makes the tensor of a call; filled by `flowgraph.tensor`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The tensor of this operation on `args`; a tuple of tensors where it has several results."""
         return Op.apply(self, args, kwargs)
 
     def __repr__(self) -> str:
@@ -179,19 +186,22 @@ def _check_definition(op: Op) -> None:
     if not isinstance(op.factors, str):
         return
     rule = parse(op.factors)
+    if not rule.operands and isinstance(op.dtype, str):
+        raise refuse(f"dtype={op.dtype!r} takes the dtype from operands, and there are none", "Give a function.")
     if op.gradient is not None:
         parameters = inspect.signature(op.gradient).parameters.values()
         positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         open_ended = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         expected = 2 + len(rule.operands)
-        if len(positional) != expected and not open_ended:
+        fits = len(positional) == expected or (len(positional) > expected and op.attrs is not None)  # attributes follow
+        if not fits and not open_ended:
             raise refuse(
                 f"the gradient takes {len(positional)} tensors, {op.factors!r} has {len(rule.operands)} operands",
                 f"Write gradient=lambda g, out, {', '.join('xyzuvw'[: len(rule.operands)])}: ...",
             )
 
 
-@lru_cache(maxsize=None)
+@cache
 def kernel_parameters(function: Callable[..., Any]) -> frozenset[str]:
     """The keyword names that a kernel or gradient rule asks for by its signature."""
     if isinstance(function, np.ufunc):

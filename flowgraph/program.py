@@ -166,7 +166,7 @@ def cut_rows(rows: int, unit: int, wish: int | Sequence[int]) -> tuple[tuple[int
     A tuple gives the wished length of each shard; lengths are rounded to the unit, and 0 is allowed.
 
     >>> cut_rows(100, 8, 3)
-    ((0, 32), (32, 64), (64, 100))
+    ((0, 32), (32, 72), (72, 100))
     """
     units = -(-rows // unit)
     if isinstance(wish, int):

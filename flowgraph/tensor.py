@@ -126,6 +126,17 @@ def convert(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
     return tensor_of(make_input(*_leaf(value, dtype)))
 
 
+def own(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
+    """`value` as a tensor that is nobody else's: a Python number becomes an input of its own.
+
+    By `convert`, the 1.0 that a gradient is asked for would be the same node as every 1.0 in the formula.
+    """
+    if isinstance(value, bool | int | float | complex):
+        array = scalar_array(value, dtype if dtype is not None else python_dtype(value))
+        return tensor_of(make_input(tensor_type((), array.dtype), "data", value=array))
+    return convert(value, dtype)
+
+
 def _leaf(value: Any, dtype: np.dtype[Any] | None) -> tuple[Any, str, str, Any]:
     if hasattr(value, "__dask_graph__"):
         source = Hooks.collection.source(value)

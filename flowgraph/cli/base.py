@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -72,7 +72,7 @@ class Commands(click.Group):
 def _fail(context: click.Context, error: FlowgraphError, code: int | None = None) -> NoReturn:
     if context.meta.get(_DEBUG):
         click.echo(_escaped(traceback.format_exc()), err=True)
-    _tell(context, "error", str(error).splitlines() if not isinstance(error, FlowgraphError) else _parts(error))
+    _tell(context, "error", _parts(error))
     raise click.exceptions.Exit(error.exit_code if code is None else code) from None
 
 
@@ -224,7 +224,9 @@ def read(quiet: bool, paths: tuple[str, ...], **options: Any) -> Any:
     from flowgraph.data import find_files, ingest_csv
 
     files = find_files(paths)
-    with bar(quiet, total=sum(file.stat().st_size for file in files), desc="reading", unit="B", unit_scale=True) as shown:
+    with bar(
+        quiet, total=sum(file.stat().st_size for file in files), desc="reading", unit="B", unit_scale=True
+    ) as shown:
         return ingest_csv(files, progress=lambda done: shown.update(done - shown.n), **options)
 
 
@@ -232,10 +234,3 @@ def note(quiet: bool, text: str) -> None:
     """Returns nothing; says something on the standard error that is no result."""
     if not quiet:
         click.echo(_escaped(text), err=True)
-
-
-def scratch(wanted: bool = True) -> Any:
-    """A temporary directory for blocks of rows that do not fit into memory; only this user can read it."""
-    import tempfile
-
-    return tempfile.TemporaryDirectory(prefix="flowgraph-") if wanted else nullcontext()

@@ -54,7 +54,8 @@ def connected(spec: str | None, quiet: bool) -> Iterator[Any]:
 
 def _started(stack: ExitStack, spec: str, quiet: bool) -> Any:
     from distributed import Client, LocalCluster
-    from flowgraph.run import processors
+
+    from flowgraph.cli.doctor import processors
 
     found = _LOCAL.fullmatch(spec)
     assert found is not None

@@ -239,8 +239,8 @@ class Block:
             self._size(node)
         elif node.op is ITEM or node.op.view is not None:
             self._view(node)
-        elif isinstance(node.op.combine, Monoid) and node in self.parts.partial:
-            self._monoid(node)
+        elif isinstance(node.op.combine, Monoid) and node in self.parts.partial and self.tiled is not None:
+            self._monoid(node)  # in a program of one tile the kernel has all rows at once
         elif node.op.name == "astype" and node.inputs[0] in self.numbers_of_host:
             out = self._fresh(node)
             self._lines(node).append((f"{out}[()] = {self.numbers_of_host[node.inputs[0]]}", node))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,9 @@ import numpy as np
 from flowgraph.errors import ShapeError
 from flowgraph.graph import make_input
 from flowgraph.ops.elementwise import astype
-from flowgraph.ops.shape import broadcast_to
+from flowgraph.ops.shape import broadcast_like, broadcast_to, checked_shape, reshape
 from flowgraph.sources import Blocks
-from flowgraph.tensor import Tensor, as_array, convert, freeze, tensor_of
+from flowgraph.tensor import Tensor, as_array, convert, freeze, own, scalar, tensor_of
 from flowgraph.types import as_dtype, tensor_type
 
 
@@ -26,18 +27,23 @@ def constant(value: Any, dtype: Any = None, shape: Any = None) -> Tensor:
     >>> fg.constant(3, shape=[1, 2]).tolist()
     [[3, 3]]
     """
+    wanted = None if shape is None else checked_shape(freeze(shape))
     if isinstance(value, Tensor):
-        return cast(value, dtype) if dtype is not None else value
+        tensor = value if dtype is None else cast(value, dtype)
+        if wanted is None:
+            return tensor
+        return broadcast_to(reshape(tensor, ()), wanted) if tensor.size == 1 else reshape(tensor, wanted)  # type: ignore[no-any-return]
     array = np.array(as_array(value, dtype), order="C")
-    if shape is not None:
-        wanted = freeze(shape)
+    if wanted is not None:
         if array.size == 1:
             array = np.full(wanted, array.reshape(())[()])
-        elif array.size == np.prod(wanted, dtype=np.int64):
+        elif array.size == math.prod(wanted):
             array = array.reshape(wanted)
         else:
             raise ShapeError(
-                f"a constant of shape {wanted}", f"the value has {array.size} elements", "Give one number, or as many as fit."
+                f"a constant of shape {wanted}",
+                f"the value has {array.size} elements",
+                "Give one number, or as many as fit.",
             )
     return tensor_of(make_input(tensor_type(array.shape, array.dtype), value=array))
 
@@ -51,7 +57,7 @@ def asarray(value: Any, dtype: Any = None) -> Tensor:
     >>> fg.asarray([1.5, 2.5]).dtype
     dtype('float32')
     """
-    tensor = convert(value, None if dtype is None else as_dtype(dtype))
+    tensor = own(value, None if dtype is None else as_dtype(dtype))
     return tensor if dtype is None else cast(tensor, dtype)
 
 
@@ -73,7 +79,7 @@ def cast(x: Any, dtype: Any) -> Tensor:
     >>> fg.cast([1.7], "int32").tolist()
     [1]
     """
-    tensor, wanted = convert(x), as_dtype(dtype)
+    tensor, wanted = own(x), as_dtype(dtype)
     return tensor if tensor.dtype == wanted else astype(tensor, dtype=wanted)  # type: ignore[no-any-return]
 
 
@@ -85,7 +91,7 @@ def zeros_like(x: Any) -> Tensor:
     [0, 0]
     """
     tensor = convert(x)
-    return broadcast_to(convert(0).astype(tensor.dtype), tensor.shape)  # type: ignore[no-any-return]
+    return broadcast_like(tensor_of(scalar(0, tensor.dtype)), tensor)  # type: ignore[no-any-return]
 
 
 def ones_like(x: Any) -> Tensor:
@@ -96,4 +102,4 @@ def ones_like(x: Any) -> Tensor:
     [1, 1]
     """
     tensor = convert(x)
-    return broadcast_to(convert(1).astype(tensor.dtype), tensor.shape)  # type: ignore[no-any-return]
+    return broadcast_like(tensor_of(scalar(1, tensor.dtype)), tensor)  # type: ignore[no-any-return]

@@ -22,6 +22,10 @@ def _into(function: Any) -> Any:
     )
 
 
+def _as_array(value: Any, dtype: Any) -> Any:
+    return np.asarray(value, dtype)
+
+
 constant = define(
     "constant",
     "->",
@@ -32,10 +36,6 @@ constant = define(
     samples=lambda: [((), {"value": 2.5, "dtype": np.dtype(np.float64)}), ((), {"value": 1, "dtype": np.dtype(np.int8)})],
     doc="A number that is part of the program.",
 )
-
-
-def _as_array(value: Any, dtype: Any) -> Any:
-    return np.asarray(value, dtype)
 
 
 def _cast_call(types: Any, attrs: Any) -> Call:

@@ -11,7 +11,7 @@ from flowgraph.ops import numerics
 from flowgraph.ops.elementwise import common_float, exp, sqrt, where
 from flowgraph.ops.shape import broadcast_like, expand_dims, size
 from flowgraph.tensor import Hooks, Tensor, convert
-from flowgraph.types import normal_axes, normal_axis
+from flowgraph.types import DEFAULT_INT, normal_axes, normal_axis
 
 
 def _factors(types: Any, attrs: Any) -> str:
@@ -57,10 +57,13 @@ def _sum_call(types: Any, attrs: Any) -> Call:
 
 
 def _sum_dtype(types: Any, attrs: Any) -> Any:
-    """numpy's rule for small integers: sums are at least as wide as the default integer of the platform's C long."""
+    """The Array API's rule: sums of booleans and small integers are as wide as the default integer."""
     dtype = types[0].dtype
-    wide = {"b": np.dtype(np.int32)}.get(dtype.kind, dtype)
-    return (wide,), wide
+    if dtype.kind in "bi" and dtype.itemsize < DEFAULT_INT.itemsize:
+        dtype = DEFAULT_INT
+    elif dtype.kind == "u" and dtype.itemsize < DEFAULT_INT.itemsize:
+        dtype = np.dtype(np.uint32)
+    return (dtype,), dtype
 
 
 sum = define(

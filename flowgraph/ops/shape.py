@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.errors import GradientError, ShapeError, UsageError
-from flowgraph.op import Op, define
+from flowgraph.op import define
 from flowgraph.tensor import Tensor, apply, convert, freeze, scalar_array
 from flowgraph.types import (
     DEFAULT_FLOAT,
@@ -320,9 +320,10 @@ def _joined(shapes: list[Shape], axis: int) -> Shape:
 
 def _concat_factors(types: Any, attrs: Any) -> str:
     names = _names(types[0].ndim)
-    parts = []
-    for number in range(len(types)):
-        parts.append(" ".join(f"<o{number}>" if a == attrs["axis"] else n for a, n in enumerate(names)))
+    parts = [
+        " ".join(f"<o{number}>" if axis == attrs["axis"] else name for axis, name in enumerate(names))
+        for number in range(len(types))
+    ]
     return f"{', '.join(parts)} -> {' '.join('<o>' if a == attrs['axis'] else n for a, n in enumerate(names))}"
 
 

@@ -102,13 +102,16 @@ def power_of_small(node: Node) -> Node | None:
 def sum_of_products(node: Node) -> Node | None:
     """sum(x * y) over all axes is one inner product, sum(square(x)) that of x with itself."""
     (x,) = node.inputs
-    if len(node.attr("axes")) != x.type.ndim or node.attr("keepdims") or x.type.dtype.kind != "f" or not x.type.ndim:
+    axes = node.attr("axes")
+    if len(axes) != x.type.ndim or x.type.dtype.kind != "f" or not axes:
         return None
     if x.op.name == "square":
-        return _new("inner_product", x.inputs[0], x.inputs[0], like=node)
-    if x.op.name == "multiply" and all(one.type == x.type for one in x.inputs):
-        return _new("inner_product", *x.inputs, like=node)
-    return None
+        product = _new("inner_product", x.inputs[0], x.inputs[0], like=node)
+    elif x.op.name == "multiply" and all(one.type == x.type for one in x.inputs):
+        product = _new("inner_product", *x.inputs, like=node)
+    else:
+        return None
+    return _new("expand_dims", product, like=node, axis=axes) if node.attr("keepdims") else product
 
 
 def double_transpose(node: Node) -> Node | None:

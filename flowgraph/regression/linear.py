@@ -185,12 +185,16 @@ class _Fit:
 
     def _check(self, before: float, after: float) -> None:
         if not after <= _HOPELESS * before + float(np.finfo(self.dtype).eps):
-            found = f"the loss went from {before * self.unit:.6g} to {after * self.unit:.6g} in {self.options.steps} steps"
+            found = (
+                f"the loss went from {before * self.unit:.6g} to {after * self.unit:.6g} in {self.options.steps} steps"
+            )
             raise self._diverged(found)
 
     def _diverged(self, found: str) -> DivergedError:
         options = self.options
-        asked = f"fit {quoted(self.data.target_name)} by {options.optimizer} with learning rate {options.learning_rate:g}"
+        asked = (
+            f"fit {quoted(self.data.target_name)} by {options.optimizer} with learning rate {options.learning_rate:g}"
+        )
         remedy = f"Lower the learning rate (`--learning-rate`); {LEARNING_RATE} suits most data, whatever their units."
         return DivergedError(asked, found, remedy)
 

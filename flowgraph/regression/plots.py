@@ -77,7 +77,9 @@ def loss_figure(model: LinearModel) -> Any:
         axes.set_yscale("log")
     unit = shortened(model.target_name, 40)
     axes.set_xlabel("step")
-    axes.set_ylabel(f"{model.loss_name} [{unit}]" if model.loss_name == "mae" else f"{model.loss_name} [{unit}²]", parse_math=False)
+    axes.set_ylabel(
+        f"{model.loss_name} [{unit}]" if model.loss_name == "mae" else f"{model.loss_name} [{unit}²]", parse_math=False
+    )
     axes.set_title(f"{unit}: {model.loss_name} over {len(steps):,} steps", parse_math=False)
     axes.legend(frameon=False)
     return figure

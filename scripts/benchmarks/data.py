@@ -33,8 +33,9 @@ class Data:
 
 
 def results(loss: Any, gradients: Any) -> Results:
-    """The loss and the gradients (or trained parameters) under names."""
-    return {"loss": loss, **{f"entry {number}": one for number, one in enumerate(gradients, 1)}}
+    """The loss, if there is one, and the gradients or trained parameters, under names."""
+    named = {f"array {number}": one for number, one in enumerate(gradients, 1)}
+    return named if loss is None else {"loss": loss, **named}
 
 
 def _features(rng: np.random.Generator, rows: int) -> Array:

@@ -6,9 +6,11 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 import flowgraph as fg
 
-from .data import Data, Results, mlp, results
+from .data import FEATURES, Data, Results, results
 
 Run = Callable[[], Results]
 
@@ -59,7 +61,7 @@ def three_loops(data: Data, threads: int) -> Run:
     return _gradients(_standardised_loss, data)
 
 
-def mlp_(data: Data, threads: int) -> Run:
+def mlp(data: Data, threads: int) -> Run:
     """One call of a traced function."""
     activation = getattr(fg, data.activation)
     return _gradients(lambda parameters, X, y: _mlp_loss(activation, parameters, X, y), data)
@@ -114,7 +116,7 @@ def small_eager(data: Data, threads: int) -> Run:
 
         for _ in range(data.steps):
             optimizer.minimize(loss, var_list=[a, b])
-        return results(loss().numpy(), [a.numpy(), b.numpy()])
+        return results(None, [a.numpy(), b.numpy()])
 
     return run
 
@@ -136,9 +138,11 @@ def _compile(data: Data, kernels: Callable[[Any], list[Any]]) -> Run:
     widths = itertools.count(64)  # each new: nothing of an earlier program can be used again
 
     def run() -> Results:
-        own = mlp(8, next(widths), "tanh")
-        step = fg.function(fg.value_and_grad(lambda parameters, X, y: _mlp_loss(fg.tanh, parameters, X, y)))
-        for kernel in kernels(step.program(tuple(own.parameters), own.X, own.y)):
+        n = next(widths)
+        shapes = ((FEATURES, n), (n,), (n, n), (n,), (n, 1), (1,))
+        parameters = tuple(np.zeros(shape, np.float32) for shape in shapes)
+        step = fg.function(fg.value_and_grad(lambda *given: _mlp_loss(fg.tanh, *given)))
+        for kernel in kernels(step.program(parameters, data.X, data.y)):
             kernel.function()
         return {}
 

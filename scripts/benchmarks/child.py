@@ -1,0 +1,158 @@
+"""One contender in a process of its own.
+
+`python -P -m benchmarks.child JSON` takes what to do as JSON, then a word a line, and answers each with a line of JSON:
+
+    prepare    make the data, warm up                           {"calls": ..., "versions": ..., "blas": ...}
+    turn       time some calls                                  {"seconds": ..., "found": ...}
+    memory     make the data, measure the peak of some calls    {"bytes": ..., "exact": ..., "found": ...}
+
+Instead of an answer to the first word there may come {"missing": module}. Errors go to stderr and end the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+PAGE_CALLS = 2
+HEAD = 4
+
+
+def main() -> None:
+    """Answers every line of stdin."""
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints must not come between the answers
+    task = json.loads(sys.argv[1])
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, task["processors"])
+    contender = None
+    for line in sys.stdin:
+        answer: Any
+        try:
+            contender = contender or _Contender(task)
+            answer = getattr(contender, line.strip())()
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == __package__:
+                raise
+            answer = {"missing": error.name}
+        print(json.dumps(answer), file=channel, flush=True)
+
+
+class _Contender:
+    def __init__(self, task: Mapping[str, Any]) -> None:
+        self.task = task
+        library = importlib.import_module(f"{__package__}.with_{task['library']}")
+        data = importlib.import_module(f"{__package__}.data")
+        self.make: Callable[..., Any] = getattr(library, task["work"] + task["suffix"])
+        self.data: Any = getattr(data, task["work"])(**task["size"])
+        self.run: Any = None
+        self.calls = 1
+
+    def prepare(self) -> Any:
+        """Warm up, and choose how many calls make a turn long enough to be timed."""
+        self.run = self.make(self.data, self.task["threads"])
+        self.run()
+        while (seconds := self._time()) < self.task["turn_seconds"]:
+            self.calls = min(max(round(self.calls * self.task["turn_seconds"] / max(seconds, 1e-6)), self.calls + 1), self.calls * 10)
+        return {"calls": self.calls, "versions": versions(self.task["needs"]), "blas": blas()}
+
+    def _time(self) -> float:
+        began = time.perf_counter()
+        for _ in range(self.calls):
+            self.found = self.run()
+        return time.perf_counter() - began
+
+    def turn(self) -> Any:
+        """The mean time of a call, or of a step if a call makes many."""
+        seconds = self._time()
+        return {"seconds": seconds / self.calls / self.data.steps, "found": digest(self.found)}
+
+    def memory(self) -> Any:
+        """The peak of two calls, over what is taken after the same on a tenth of the data."""
+        threads = self.task["threads"]
+        self.make(self.data.head(max(len(self.data.X) // 10, 1)), threads)()
+        run = self.make(self.data, threads)
+        gc.collect()
+        _trim()
+        exact = _reset_peak()
+        before = _status("VmRSS") if exact else _highest()
+        for _ in range(2):
+            found = run()
+        peak = _status("VmHWM") if exact else _highest()
+        about = {"versions": versions(self.task["needs"]), "blas": blas()}
+        return {"bytes": max(peak - before, 0), "exact": exact, "found": digest(found), **about}
+
+
+def digest(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Of every result: the first entries, and the size of the largest."""
+    import numpy as np
+
+    flat = {name: np.asarray(one, np.float64).ravel() for name, one in found.items()}
+    return {name: {"head": one[:HEAD].tolist(), "top": float(np.abs(one).max())} for name, one in flat.items()}
+
+
+def versions(needs: Sequence[str]) -> dict[str, str]:
+    """Of Python, and of those distributions that are installed."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in needs:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def blas() -> str:
+    """The BLAS that numpy uses and its kernel family, as far as it can be asked."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ModuleNotFoundError:
+        return ""
+    return ", ".join(
+        f"{one['internal_api']} {one['version']} with kernels for {one.get('architecture', 'unknown')}"
+        for one in threadpool_info()
+        if one["user_api"] == "blas" and "numpy" in one["filepath"]
+    )
+
+
+def _trim() -> None:
+    """Give what was freed back to the system, so that it does not hide a peak."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return
+
+
+def _reset_peak() -> bool:
+    """Make the peak what is taken now. Not every system can."""
+    try:
+        CLEAR.write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _status(name: str) -> int:
+    """A size from the process's status, in bytes."""
+    (line,) = (line for line in STATUS.read_text(encoding="ascii").splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
+
+
+def _highest() -> int:
+    """The highest resident size so far; macOS gives bytes, others kilobytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    main()
