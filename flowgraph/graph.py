@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,13 +13,20 @@ from flowgraph.op import Attrs, Inferred, Op, infer, kernel_parameters
 from flowgraph.types import TensorType, static_size
 
 
+_count = itertools.count().__next__
+FOREVER = 1 << 62
+
+
 class Node:
     """One operation applied to the results of other nodes. Frozen, but for two slots that belong to eager evaluation.
 
     Compared by identity. Make one with `make_node`, which works out its type.
     """
 
-    __slots__ = ("__weakref__", "attrs", "depth", "handle", "inputs", "memo", "op", "symbolic", "types", "where")
+    __slots__ = (
+        "__weakref__", "attrs", "depth", "handle", "inputs", "memo", "op", "serial", "since", "symbolic", "types",
+        "where",
+    )  # fmt: skip
 
     def __init__(
         self, op: Op, inputs: tuple[Node, ...], attrs: Attrs, types: tuple[TensorType, ...], where: Any = None
@@ -40,7 +48,11 @@ class Node:
         """Whether the value depends on an input that is fed when a program runs."""
         self.depth = 0
         """How many operations lie between this node and the nearest known values."""
+        self.serial = self.since = _count()
+        """The place in the order in which nodes were made, and that of the oldest node that this one depends on."""
         for one in inputs:
+            if one.since < self.since:  # noqa: PLR1730  (a call of min takes four times as long)
+                self.since = one.since
             if one.symbolic:
                 self.symbolic = True
             if one.depth >= self.depth and one.memo is None:
@@ -50,6 +62,11 @@ class Node:
     def type(self) -> TensorType:
         """The type of the first result, which for almost all ops is the only one."""
         return self.types[0]
+
+    @property
+    def forgot(self) -> bool:
+        """Whether the node was computed and let go of what it was computed from."""
+        return self.since < self.serial and not self.inputs
 
     @property
     def is_leaf(self) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 
 from flowgraph.graph import Node
 from flowgraph.kernel import Kernel, Loop, LoopStage, OneStage, RowArgument, Rows, Stage, WholeStage, clean, complete, join
-from flowgraph.sources import TaskPiece, pieces, resolve
+from flowgraph.sources import SMALL_BYTES, Held, TaskPiece, pieces, resolve
 
 FAN_IN = 16
 """How many shards' partial results one task joins."""
@@ -110,17 +110,27 @@ def assemble(parts: Sequence[Any], item: int | None, axis: int | None) -> Any:
     return np.concatenate(parts, axis or 0) if len(parts) > 1 else parts[0]
 
 
+def assemble_pieces(parts: Sequence[Any], dtype: Any) -> Any:
+    """The whole value of a source from its pieces, as kernels take it."""
+    arrays = [resolve(one) for one in parts]
+    return clean(np.concatenate(arrays) if len(arrays) > 1 else arrays[0], dtype)
+
+
 def run_here(bound: Bound) -> list[Any]:
     """The outputs, stage after stage in this thread, with one shard for each mesh axis: no graph and no scheduler."""
     values: dict[Node, Any] = {}
     stored: dict[Node, Any] = {}
     stacks: dict[Loop, Any] = {}
     for stage in bound.stages:
-        arguments = [values[one] if one in values else np.asarray(bound.values[one]) for one in stage.arguments]
+        if isinstance(stage, OneStage):
+            continue
+        arguments = [
+            values[one] if one in values else clean(bound.values[one], one.type.dtype) for one in stage.arguments
+        ]
         if isinstance(stage, LoopStage):
             mesh, total = stage.loop.mesh, bound.rows[stage.loop.mesh]
             parts = [
-                [stored[one.node]] if one.node in stored else pieces(bound.values[one.node], 0, total * one.times, one.axis)
+                [stored[one.node]] if one.node in stored and not one.node.is_leaf else pieces(bound.values[one.node], 0, total * one.times, one.axis)
                 for one in stage.rows
             ]
             how = [(one.axis, one.times, one.dtype) for one in stage.rows]
@@ -129,7 +139,7 @@ def run_here(bound: Bound) -> list[Any]:
             )
             stacks[stage.loop] = [stack]
             stored.update(zip(stage.loop.writes, written, strict=True))
-        elif isinstance(stage, WholeStage):
+        else:
             own = [one for one in stage.loops if one.merges]
             results = run_whole(
                 stage.kernel,
@@ -160,9 +170,10 @@ class Lowering:
         self.stored: dict[Node, list[Any]] = {}
         """For cut values: the key of each shard's part."""
         self.stacks: dict[Loop, list[Any]] = {}
-        for value in bound.values.values():
-            if not isinstance(value, np.ndarray):
-                self.graph.update(value.tasks())
+        self.numbers = {node: number for number, node in enumerate(bound.values)}
+        self.sources = {n: Held(one) if isinstance(one, np.ndarray) else one for n, one in bound.values.items()}
+        for source in self.sources.values():
+            self.graph.update(source.tasks())
 
     def key(self, name: str, shard: int) -> Any:
         """The key of a task."""
@@ -181,10 +192,14 @@ class Lowering:
                 self._whole(stage)
             else:
                 self._one(stage)
-        return [
-            Result(tuple(self.stored[node]), None, axis) if axis is not None else Result(*self.places[node])
-            for node, axis in self.bound.outputs
-        ]
+        return [self._result(node, axis) for node, axis in self.bound.outputs]
+
+    def _result(self, node: Node, axis: int | None) -> Result:
+        if node in self.places:
+            return Result(*self.places[node])
+        if node in self.stored:
+            return Result(tuple(self.stored[node]), None, axis)
+        return Result((self._value(node).key,))  # an output that is an input
 
     def advance(self, updates: Mapping[Node, Node]) -> None:
         """Go to the next step: what a step computed for the outputs in `updates` are the values of these inputs."""
@@ -208,8 +223,10 @@ class Lowering:
 
     def single_key(self, result: Result, key: Any) -> Any:
         """The key of a task whose result is the value of an output, all in one."""
-        refs = self.spec.List(*[self.spec.TaskRef(one) for one in result.keys])
-        return self._task(key, assemble, refs, result.item, result.axis)
+        return self._task(key, assemble, self._refs(result.keys), result.item, result.axis)
+
+    def _refs(self, keys: Sequence[Any]) -> Any:
+        return self.spec.List(*[self.spec.TaskRef(one) for one in keys])
 
     def _task(self, key: Any, function: Any, *args: Any) -> Any:
         self.graph[key] = self.spec.Task(key, function, *args)
@@ -231,19 +248,22 @@ class Lowering:
             picked = self._task(self.key(f"{key[0].split('-')[1]}-value", number), pick, self.spec.TaskRef(key), number)
             self.values[node] = self.spec.TaskRef(picked)
         elif node not in self.values:
-            held = self.bound.values[node]
-            if isinstance(held, np.ndarray):
-                self.values[node] = self._shared("input", len(self.values), held)
+            source = self.sources[node]
+            if isinstance(source, Held) and (source.array.nbytes < SMALL_BYTES or not source.shape):
+                value = clean(source.array, node.type.dtype)
+                self.values[node] = self._shared("input", self.numbers[node], value)
             else:
-                parts = [self._piece(one) for one in held.pieces(0, node.type.shape[0], 0)]
-                key = self._lasting("input", len(self.values))
-                self.values[node] = self.spec.TaskRef(self._task(key, assemble_pieces, self.spec.List(*parts)))
+                key = self._lasting("input", self.numbers[node])
+                parts = piece_arguments(source.whole())
+                self.values[node] = self.spec.TaskRef(self._task(key, assemble_pieces, parts, node.type.dtype))
         return self.values[node]
 
-    def _piece(self, piece: Any) -> Any:
-        if isinstance(piece, TaskPiece):
-            return self.spec.List(self.spec.TaskRef(piece.key), piece.start, piece.stop)
-        return piece
+    def _pieces(self, node: Node, start: int, stop: int, axis: int) -> Any:
+        source = self.sources[node]
+        if axis and source.tasks():  # other tasks' results are cut by rows: join them first
+            shape = source.type.shape
+            return self.spec.List(self.spec.List(self._value(node), start, stop, axis, shape))
+        return piece_arguments(source.pieces(start, stop, axis))
 
     def _loop(self, stage: LoopStage) -> None:
         bound, mesh = self.bound, stage.loop.mesh
@@ -270,8 +290,7 @@ class Lowering:
         parts, how = [], []
         for one in stage.rows:
             total = self.bound.rows[one.mesh]
-            found = pieces(self.bound.values[one.node], 0, total * one.times, one.axis)
-            parts.append(self.spec.List(*[self._piece(piece) for piece in found]))
+            parts.append(self._pieces(one.node, 0, total * one.times, one.axis))
             how.append((one.axis, one.times, one.dtype))
         order = [any(node is one.node for one in stage.rows) for node in stage.inputs]
         arguments = self._arguments([node for node, cut in zip(stage.inputs, order, strict=True) if not cut])
@@ -284,10 +303,9 @@ class Lowering:
             self.places[node] = ((key,), number)
 
     def _rows(self, how: RowArgument, shard: int, start: int, stop: int) -> Any:
-        if how.node in self.stored:
+        if how.node in self.stored and not how.node.is_leaf:
             return self.spec.List(self.spec.TaskRef(self.stored[how.node][shard]))
-        found = pieces(self.bound.values[how.node], start * how.times, stop * how.times, how.axis)
-        return self.spec.List(*[self._piece(one) for one in found])
+        return self._pieces(how.node, start * how.times, stop * how.times, how.axis)
 
     def _joined(self, stage: LoopStage, stacks: list[Any]) -> list[Any]:
         """A tree of joins over the shards, until few enough are left for one task."""
@@ -298,7 +316,7 @@ class Lowering:
                     self.key(f"{stage.kernel.name}-join{level}", number),
                     join_stacks,
                     stage.merges,
-                    self.spec.List(*[self.spec.TaskRef(one) for one in stacks[first : first + FAN_IN]]),
+                    self._refs(stacks[first : first + FAN_IN]),
                 )
                 for number, first in enumerate(range(0, len(stacks), FAN_IN))
             ]
@@ -307,26 +325,19 @@ class Lowering:
 
     def _whole(self, stage: WholeStage) -> None:
         own = [one for one in stage.loops if one.merges]
-        name = stage.kernel.name
         key = self._task(
-            self.key(name, 0),
+            self.key(stage.kernel.name, 0),
             run_whole,
             stage.kernel,
             self.bound.totals(),
             [one.merges for one in own],
-            self.spec.List(*[self.spec.List(*[self.spec.TaskRef(key) for key in self.stacks[one.loop]]) for one in own]),
-            self.spec.List(*[self.spec.List(*[self.spec.TaskRef(key) for key in self.stored[node]]) for node, _ in stage.gathered]),
+            self.spec.List(*[self._refs(self.stacks[one.loop]) for one in own]),
+            self.spec.List(*[self._refs(self.stored[node]) for node, _ in stage.gathered]),
             [axis for _, axis in stage.gathered],
             self._arguments(stage.arguments),
         )
         for number, node in enumerate(stage.results):
             self.places[node] = ((key,), number)
-
-
-def assemble_pieces(parts: Sequence[Any]) -> Any:
-    """One array of the pieces of a source."""
-    arrays = [resolve(one) for one in parts]
-    return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
 
 
 def lower_window(
@@ -344,17 +355,67 @@ def lower_window(
     return lowering.graph, history, [results[new] for new in updates.values()]
 
 
+def piece_arguments(found: Sequence[Any]) -> Any:
+    """Pieces as an argument of a task: those of other tasks' results as [result, start, stop, axis, expected shape]."""
+    from dask import task_spec as spec
+
+    return spec.List(
+        *[
+            spec.List(spec.TaskRef(one.key), one.start, one.stop, 0, one.shape) if isinstance(one, TaskPiece) else one
+            for one in found
+        ]
+    )
+
+
 def lower_call(function: Any, arguments: Sequence[Any], name: str, run: str, sources: Sequence[Any] = ()) -> Any:
     """A call of `function` as a graph of one task, and its key. Pieces of other tasks inside nested lists are found."""
     from dask import task_spec as spec
 
+    graph: dict[Any, Any] = {}
+
     def argument(value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.nbytes >= SMALL_BYTES:  # by a file, as a task of its own
+            held = (f"flowgraph-{name}-value-{run}", 0, len(graph))
+            graph[held] = spec.Task(held, assemble_pieces, spec.List(*Held(value).whole()), value.dtype)
+            return spec.TaskRef(held)
         if isinstance(value, TaskPiece):
-            return spec.List(spec.TaskRef(value.key), value.start, value.stop)
+            return piece_arguments([value]).args[0]
         return spec.List(*map(argument, value)) if isinstance(value, list) else value
 
     key = (f"flowgraph-{name}-{run}", 0, 0)
-    graph: dict[Any, Any] = {key: spec.Task(key, function, *map(argument, arguments))}
+    graph[key] = spec.Task(key, function, *map(argument, arguments))
     for source in sources:
         graph.update(source.tasks())
     return graph, key
+
+
+def lower_value(source: Any, key: Any) -> dict[Any, Any]:
+    """A graph whose task `key` gives the whole value of a source."""
+    from dask import task_spec as spec
+
+    task = spec.Task(key, assemble_pieces, piece_arguments(source.whole()), source.type.dtype)
+    return {**source.tasks(), key: task}
+
+
+def lower_later(key: Any, function: Any, recipe: Any, sources: Sequence[Any]) -> dict[Any, Any]:
+    """A graph whose task `key` calls `function(recipe, pieces of each source)`: to be lowered when more is known."""
+    from dask import task_spec as spec
+
+    graph: dict[Any, Any] = {}
+    for source in sources:
+        graph.update(source.tasks())
+    values = spec.List(*[piece_arguments(source.whole()) for source in sources])
+    graph[key] = spec.Task(key, function, recipe, values)
+    return graph
+
+
+def waiting(graph: Mapping[Any, Any], function: Any) -> dict[Any, tuple[Any, list[list[Any]]]]:
+    """The tasks of `lower_later` in a graph: for each key the recipe, and the keys of the tasks that its sources need."""
+    from dask import task_spec as spec
+
+    found = {}
+    for key, task in graph.items():
+        if isinstance(task, spec.Task) and task.func is function:
+            recipe, values = task.args
+            found[key] = recipe, [[piece.args[0].key for piece in source.args] for source in values.args]
+    return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -21,9 +22,10 @@ from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_
 from flowgraph.lower import Bound, Lowering, Result, assemble, lower_window, run_here
 from flowgraph.partition import insert, known_layouts, rows_of
 from flowgraph.passes import optimise
-from flowgraph.run import Executor, resolve, scratch
+from flowgraph.run import Executor, resolve
 from flowgraph.schedule import schedule
-from flowgraph.sources import Files, share_array
+from flowgraph.sources import has_tasks, owner_of_tasks, pieces
+from flowgraph.sources import resolve as load
 
 SHARD_TILES = 8
 """A shard has at least so many tiles, if the plan chooses: less work is not worth a task."""
@@ -80,9 +82,11 @@ class Program:
         unless the caller names another place.
         """
         counts = self.row_counts(values, rows)
-        small = all(count <= self.plan.tile[mesh] for mesh, count in counts.items())
-        if small and client is None and scheduler is None and all(isinstance(one, np.ndarray) for one in values):
-            return list(self.one(*counts.values(), *self.feed(values)))
+        if client is None and scheduler is None:
+            small = all(count <= self.plan.tile[mesh] for mesh, count in counts.items())
+            if small and not has_tasks(values):
+                return list(self.one(*counts.values(), *self.feed(values)))
+            client = owner_of_tasks(values)
         return self._run_tasks(values, counts, resolve(client, scheduler))
 
     def feed(self, values: Sequence[Any]) -> list[Any]:
@@ -90,7 +94,10 @@ class Program:
         fed: list[Any] = []
         for node, cut, value in zip(self.parts.graph.inputs, self.input_cuts, values, strict=True):
             if cut is not None:
-                fed.append(Rows([value], node.types[0].dtype, cut[0], cut[1].times))
+                axis, how = cut
+                whole = isinstance(value, np.ndarray)
+                found = [value] if whole else map(load, pieces(value, 0, value.type.shape[axis], axis))
+                fed.append(Rows(list(found), node.types[0].dtype, axis, how.times))
             else:
                 fed.append(clean(value, node.types[0].dtype))
         return fed
@@ -119,15 +126,18 @@ class Program:
         return {mesh: rows[mesh] for mesh in self.meshes}
 
     def _run_tasks(self, values: Sequence[Any], rows: Mapping[str, int], executor: Executor) -> list[Any]:
-        if executor.shares_memory:
-            bound = self.bind(values, rows, executor.workers)
-            alone = all(len(shards) == 1 for shards in bound.shards.values()) and bound.stages is not self.small_stages
-            if alone and not any(value.tasks() for value in bound.values.values() if not isinstance(value, np.ndarray)):
-                return run_here(bound)
-            return _run(bound, executor)
-        with scratch() as directory:
-            shared = [shareable(one, directory) for one in values]
-            return _run(self.bind(shared, rows, executor.workers), executor)
+        given = dict(zip(self.parts.graph.inputs, values, strict=True))
+        bound = self.bind(values, rows, executor.workers)
+        bound = replace(bound, outputs=tuple(one for one in bound.outputs if one[0] not in given))
+        rest = iter(self._computed(bound, executor) if bound.outputs else ())
+        # What is an input is given back as it came: rows in files or in tasks stay where they are.
+        return [given[node] if node in given else next(rest) for node in self.outputs]
+
+    def _computed(self, bound: Bound, executor: Executor) -> list[Any]:
+        alone = all(len(shards) == 1 for shards in bound.shards.values()) and bound.stages is not self.small_stages
+        if alone and executor.shares_memory and not has_tasks(list(bound.values.values())):
+            return run_here(bound)
+        return _run(bound, executor)
 
     def bind(self, values: Sequence[Any], rows: Mapping[str, int], workers: int) -> Bound:
         """The program met with values: shards are chosen here, after everything that decides bits."""
@@ -199,15 +209,6 @@ def _wishes(graph: Graph) -> dict[Node, Any]:
                 if leaf.is_leaf:
                     wishes.setdefault(leaf, node.attr("rows"))
     return wishes
-
-
-def shareable(value: Any, directory: str) -> Any:
-    """A value in a form that other processes can read without it being copied into every task."""
-    if isinstance(value, np.ndarray):
-        if value.nbytes < 1 << 16 or value.ndim == 0:
-            return value
-        return Files([share_array(np.ascontiguousarray(value), directory)])
-    return value.shared_as(directory)
 
 
 def _run(bound: Bound, executor: Executor) -> list[Any]:

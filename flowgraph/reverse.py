@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 
 from flowgraph import tree
-from flowgraph.errors import GradientError
-from flowgraph.graph import Node, make_input, toposort
+from flowgraph.errors import GradientError, ShapeError, UsageError
+from flowgraph.graph import ITEM, Node, make_input, make_node, toposort
 from flowgraph.op import OPS, kernel_parameters
-from flowgraph.tensor import ACTIVE, Tensor, as_array, convert, describe_line, scalar, tensor_of
+from flowgraph.tensor import ACTIVE, Tensor, as_array, convert, describe_line, own, recorded, scalar, tensor_of
 from flowgraph.types import is_float, tensor_type
 
+Records = Iterable[tuple[Node, tuple[Node, ...]]]
+
+
 def reverse(
-    records: Iterable[tuple[Node, tuple[Node, ...]]], targets: Sequence[Node], sources: Sequence[Node], seeds: Sequence[Tensor]
-) -> list[Any]:
+    records: Records, targets: Sequence[Node], sources: Sequence[Node], seeds: Sequence[Tensor]
+) -> list[Tensor | None]:
     """The gradient of the sum of `targets` (weighted by `seeds`) by each source, None for the unconnected.
 
     `records` are (node, its operands), operands before their users: a tape's memory, or a walk of the graph.
@@ -29,10 +32,10 @@ def reverse(
     live: set[Node] = set(sources)
     path = []
     for node, operands in records:
-        if any([one in live for one in operands]) and (is_float(node.types[0].dtype) or len(node.types) > 1):
+        if not live.isdisjoint(operands) and (is_float(node.types[0].dtype) or len(node.types) > 1):
             live.add(node)
             path.append((node, operands))
-    grads: dict[Node, Tensor] = {}
+    grads: dict[Node, Any] = {}
     for target, seed in zip(targets, seeds, strict=True):
         grads[target] = grads[target] + seed if target in grads else seed
     try:
@@ -44,9 +47,15 @@ def reverse(
     return [grads[source] if source in live and source in grads else None for source in sources]
 
 
-def _pass_on(node: Node, operands: tuple[Node, ...], grads: dict[Node, Tensor], live: set[Node]) -> None:
+def _pass_on(node: Node, operands: tuple[Node, ...], grads: dict[Node, Any], live: set[Node]) -> None:
     """Add to the gradients of the operands what comes through `node`."""
     ACTIVE.where = node.where
+    if node.op is ITEM:  # the gradient of a node with several results: one entry for each, filled by its items
+        (whole,) = operands
+        parts = grads.setdefault(whole, [None] * len(whole.types))
+        index = node.attr("index")
+        parts[index] = grads[node] if parts[index] is None else parts[index] + grads[node]
+        return
     for operand, share in zip(operands, _rule(node, operands, grads[node]), strict=True):
         if operand in live and share is not None:
             given = share() if callable(share) and not isinstance(share, Tensor) else share
@@ -54,7 +63,7 @@ def _pass_on(node: Node, operands: tuple[Node, ...], grads: dict[Node, Tensor], 
             grads[operand] = grads[operand] + given if operand in grads else given
 
 
-def _rule(node: Node, operands: tuple[Node, ...], g: Tensor) -> Sequence[Any]:
+def _rule(node: Node, operands: tuple[Node, ...], g: Any) -> Sequence[Any]:
     """What the op's gradient rule says: for each operand a tensor, a function that makes one, or None."""
     rule = node.op.gradient
     if rule is None:
@@ -65,8 +74,17 @@ def _rule(node: Node, operands: tuple[Node, ...], g: Tensor) -> Sequence[Any]:
         )
     names = kernel_parameters(rule) if node.attrs else ()
     attrs = {name: value for name, value in node.attrs if name in names}
-    shares = rule(g, tensor_of(node), *[tensor_of(one) for one in operands], **attrs)
+    out: Any = tensor_of(node) if len(node.types) == 1 else _items(node)
+    if len(node.types) > 1:
+        g = tuple(_zeros_like(one) if part is None else part for one, part in zip(out, g, strict=True))
+    shares = rule(g, out, *[tensor_of(one) for one in operands], **attrs)
     return (shares,) if isinstance(shares, Tensor) or callable(shares) else shares
+
+
+def _items(node: Node) -> tuple[Tensor, ...]:
+    """The results of a node that has several."""
+    count = range(len(node.types))
+    return tuple(Tensor(recorded(make_node(ITEM, (node,), (("index", index),), node.where))) for index in count)
 
 
 def _unbroadcast(share: Tensor, operand: Node) -> Tensor:
@@ -82,13 +100,16 @@ def _unbroadcast(share: Tensor, operand: Node) -> Tensor:
     return share if share.dtype == operand.type.dtype else share.astype(operand.type.dtype)
 
 
-def _own_inputs(node: Node) -> tuple[Node, ...]:
-    return node.inputs
-
-
 def _seed(target: Tensor, given: Any) -> Tensor:
     if given is not None:
-        return convert(given).astype(target.dtype)
+        seed = convert(given)
+        if seed.shape != target.shape:
+            raise ShapeError(
+                f"the gradient of {target.type} weighted by output_gradients of shape {seed.shape}",
+                "the shapes differ",
+                "Give one weight for each element of the target.",
+            )
+        return seed if seed.dtype == target.dtype else seed.astype(target.dtype)
     one = tensor_of(scalar(1, target.dtype))
     return OPS["broadcast_like"](one, target) if target.ndim else one
 
@@ -105,23 +126,28 @@ def gradient(targets: Any, sources: Any, output_gradients: Any = None, unconnect
     6.0
     """
     ys = [convert(one) for one in tree.flatten(targets)]
-    for y in ys:
-        _check_remembered(y)
-    records = [(node, node.inputs) for node in toposort([y.node for y in ys])]
-    return _gradient(records, ys, sources, output_gradients, unconnected)
+    xs = [[convert(one).node] for one in tree.flatten(sources)]
+    nodes = toposort([y.node for y in ys])
+    _check_remembered([y.node for y in ys], [x for (x,) in xs], nodes)
+    grads = _gradients([(node, node.inputs) for node in nodes], ys, xs, output_gradients, unconnected)
+    return tree.unflatten(sources, grads)
 
 
-def _gradient(
-    records: Iterable[tuple[Node, tuple[Node, ...]]],
+def _gradients(
+    records: Records,
     ys: Sequence[Tensor],
-    sources: Any,
+    xs: Sequence[Sequence[Node]],
     output_gradients: Any,
     unconnected: str,
-    visible: Container[Node] | None = None,
-) -> Any:
-    """The gradients along `records`; sources that are not `visible` have none."""
-    xs = [convert(one) for one in tree.flatten(sources)]
-    for tensor in (*ys, *xs):
+    hidden: Container[Node] = (),
+) -> list[Tensor | None]:
+    """The gradient of `ys` by each of `xs`, along `records`; a source of several nodes has the sum of theirs.
+
+    Nodes that are `hidden` have none: a tape does not watch them.
+    """
+    if unconnected not in ("none", "zero"):
+        raise UsageError(f"unconnected={unconnected!r}", "it says what an unconnected source gets", "'none' or 'zero'.")
+    for tensor in (*ys, *[tensor_of(node) for nodes in xs for node in nodes]):
         if not is_float(tensor.dtype):
             raise GradientError(
                 f"a gradient of or by a tensor of dtype {tensor.dtype}",
@@ -129,27 +155,41 @@ def _gradient(
                 "Cast it to float32.",
             )
     given = [None] * len(ys) if output_gradients is None else tree.flatten(output_gradients)
+    if len(given) != len(ys):
+        raise UsageError(
+            f"{len(given)} output_gradients", f"there are {len(ys)} targets", "Give one for each target, or None."
+        )
     seeds = [_seed(y, g) for y, g in zip(ys, given, strict=True)]
-    asked = [x.node for x in xs if visible is None or x.node in visible]
+    asked = [node for nodes in xs for node in nodes if node not in hidden]
     found = dict(zip(asked, reverse(records, [y.node for y in ys], asked, seeds), strict=True))
-    grads = [found.get(x.node) for x in xs]
-    if unconnected == "zero":
-        grads = [_zeros_like(x) if g is None else g for x, g in zip(xs, grads, strict=True)]
-    return tree.unflatten(sources, grads)
+    grads: list[Tensor | None] = []
+    for nodes in xs:
+        total: Tensor | None = None
+        for share in [found[node] for node in nodes if found.get(node) is not None]:
+            total = share if total is None else total + share
+        grads.append(_zeros_like(tensor_of(nodes[0])) if total is None and unconnected == "zero" else total)
+    return grads
 
 
 def _zeros_like(x: Tensor) -> Tensor:
     return OPS["broadcast_like"](tensor_of(scalar(0, x.dtype)), x)  # type: ignore[no-any-return]
 
 
-def _check_remembered(y: Tensor) -> None:
-    node = y.node
-    if node.memo is not None and not node.inputs and not node.is_leaf and node.op.name != "constant":
-        raise GradientError(
-            f"the gradient of {y.type}, made at {describe_line(node.where)}",
-            "it was computed already, and an evaluated tensor forgets what it was made of",
-            "Record the computation with GradientTape, or give the function to `grad(f)`.",
-        )
+def _check_remembered(targets: Sequence[Node], sources: Sequence[Node], nodes: Sequence[Node]) -> None:
+    """Refuse gradients that would lack what went through a computed tensor.
+
+    Whether such a tensor depended on a source is forgotten with its operands. It may have if the source is older than
+    the tensor, and no older than all that the tensor was made of.
+    """
+    for node in nodes:
+        if not node.forgot or node in sources:
+            continue
+        if node in targets or any(node.since <= source.serial < node.serial for source in sources):
+            raise GradientError(
+                f"a gradient through {node.type}, made at {describe_line(node.where)}",
+                "it was computed already, and an evaluated tensor forgets what it was made of",
+                "Record the computation with GradientTape, or give the function to `grad(f)`.",
+            )
 
 
 def value_and_grad(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
@@ -166,16 +206,23 @@ def value_and_grad(function: Callable[..., Any], argnums: int | tuple[int, ...] 
 
     def both(*args: Any, **kwargs: Any) -> Any:
         chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        if any(not 0 <= index < len(args) for index in chosen):
+            raise UsageError(
+                f"a gradient by argument {argnums} of a function",
+                f"it was called with {len(args)} positional arguments",
+                "Count from 0, and give these arguments by position.",
+            )
         tensors = [tree.map_structure(_float_tensor, arg) if i in chosen else arg for i, arg in enumerate(args)]
         tape = GradientTape(watch_accessed_variables=False)
         with tape:
             for index in chosen:
                 tape.watch(tensors[index])
             value = function(*tensors, **kwargs)
-        if value is None or getattr(value, "shape", ()) != ():
+        if isinstance(value, list | tuple | dict | None) or getattr(value, "shape", ()) != ():
+            found = f"a tensor of shape {value.shape}" if hasattr(value, "shape") else f"a {type(value).__name__}"
             raise GradientError(
                 "value_and_grad of a function",
-                f"it returned {'nothing' if value is None else f'a tensor of shape {value.shape}'}, not a scalar",
+                f"it returned {'nothing' if value is None else found}, not a scalar",
                 "Return one number, for instance a mean or a sum.",
             )
         grads = tape.gradient(value, tuple(tensors[index] for index in chosen), unconnected="zero")
@@ -188,7 +235,7 @@ def value_and_grad(function: Callable[..., Any], argnums: int | tuple[int, ...] 
 def _float_tensor(value: Any) -> Tensor:
     if isinstance(value, np.ndarray) and value.dtype.kind in "fc":
         return tensor_of(make_input(tensor_type(value.shape, value.dtype), "parameter", value=as_array(value)))
-    given = convert(value)
+    given = own(value)
     return given if is_float(given.dtype) else given.astype(np.float32)
 
 
@@ -241,8 +288,10 @@ class GradientTape:
         for one in tree.flatten(tensors):
             tensor = convert(one)
             if not is_float(tensor.dtype):
-                raise GradientError(f"to watch {tensor.type}", "only real and complex numbers have gradients", "Cast it first.")
-            self._watched[tensor.node] = tensor
+                raise GradientError(
+                    f"to watch {tensor.type}", "only real and complex numbers have gradients", "Cast it first."
+                )
+            self._watched[tensor.node] = one if hasattr(one, "__flowgraph_tensor__") else tensor
 
     def watch_variable(self, node: Node, variable: Any) -> None:
         """Called when a trainable variable is read while the tape records."""
@@ -250,7 +299,7 @@ class GradientTape:
             self._watched[node] = variable
 
     def watched_variables(self) -> tuple[Any, ...]:
-        """The variables that were read while the tape recorded."""
+        """The variables that the tape watches: the trainable ones that were read while it recorded, and those named."""
         variables = (one for one in self._watched.values() if not isinstance(one, Tensor))
         return tuple({id(one): one for one in variables}.values())
 
@@ -267,18 +316,24 @@ class GradientTape:
             )
         self._used = True
         ys = [convert(one) for one in tree.flatten(target)]
+        versions: dict[int, list[Node]] = {}
+        for node, watched in self._watched.items():
+            if not isinstance(watched, Tensor):
+                versions.setdefault(id(watched), []).append(node)
+        xs = [versions[id(one)] if id(one) in versions else [convert(one).node] for one in tree.flatten(sources)]
         connected = self._connected()
-        records = [(node, operands) for node, operands in self._inputs.items() if node in connected]
+        # A version of a variable is where its gradient ends, even if an assignment in a traced function computed it.
+        ends = {node for nodes in versions.values() for node in nodes}
+        records = [(n, operands) for n, operands in self._inputs.items() if n in connected and n not in ends]
+        hidden = {node for nodes in xs for node in nodes if node not in connected}
         if not self.persistent:
             self._inputs = {}  # lets go of everything that was recorded
-        return _gradient(records, ys, sources, output_gradients, unconnected, connected)
+        return tree.unflatten(sources, _gradients(records, ys, xs, output_gradients, unconnected, hidden))
 
     def _connected(self) -> set[Node]:
         """The recorded nodes that depend on something watched, and what is watched."""
         live = set(self._watched)
         for node, operands in self._inputs.items():
-            if any([one in live for one in operands]):
+            if not live.isdisjoint(operands):
                 live.add(node)
         return live
-
-

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import uuid
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from flowgraph.errors import UsageError
+from flowgraph.errors import ClusterError, UsageError
+from flowgraph.sources import sending
 
 Get = Callable[[Mapping[Any, Any], Sequence[Any]], Any]
 
@@ -35,25 +38,32 @@ def resolve(client: Any = None, scheduler: Any = None) -> Executor:
     """The executor to use: `client`, else `scheduler`, else the distributed client in force, else Dask's configured
     scheduler, else threads.
 
-    Nothing is ever started that the user did not ask for. Raises UsageError for an asynchronous client.
+    As in Dask, `dask.config.set(scheduler=...)` with the name of a local scheduler overrides a client that is merely
+    there. Nothing is ever started that the user did not ask for. Raises UsageError for an asynchronous client.
     """
     if client is not None:
         return _cluster(client)
-    if scheduler is None:
-        found = _current_client()
+    if scheduler is not None:
+        return _named(scheduler)
+    configured = _configured()
+    if configured is None or configured in _CLUSTER:
+        found = current_client()
         if found is not None:
             return _cluster(found)
-        scheduler = _configured()
-    return _named(scheduler)
+    return _named(configured)
+
+
+_CLUSTER = ("distributed", "dask.distributed")
 
 
 def _configured() -> Any:
-    dask_config = sys.modules.get("dask.config")
-    return None if dask_config is None else dask_config.get("scheduler", None)
+    config = sys.modules.get("dask.config")
+    found = None if config is None else config.get("scheduler", None)
+    return found.lower() if isinstance(found, str) else found
 
 
-def _current_client() -> Any:
-    """The client in force; there can be none where distributed was never imported."""
+def current_client() -> Any:
+    """The distributed client in force, or None. There can be none where distributed was never imported."""
     if "distributed" not in sys.modules:
         return None
     from distributed import get_client
@@ -64,43 +74,42 @@ def _current_client() -> Any:
         return None
 
 
-def _cluster(client: Any) -> Executor:
-    if getattr(client, "asynchronous", False):
-        raise UsageError(
-            "to run on an asynchronous client", "flowgraph waits for results", "Use a client made with asynchronous=False."
-        )
-    workers = sum(client.nthreads().values())
-    return Executor("cluster", lambda graph, keys: client.get(dict(graph), list(keys)), False, max(workers, 1))
-
-
 def _named(scheduler: Any) -> Executor:
-    cores = _cores()
-    if scheduler is None or scheduler in ("threads", "threading"):
-        return Executor("threads", _threads, True, cores)
-    if scheduler in ("sync", "synchronous", "single-threaded"):
+    name = scheduler.lower() if isinstance(scheduler, str) else scheduler
+    if name is None or name in ("threads", "threading"):
+        return Executor("threads", _threads, True, processors())
+    if name in ("sync", "synchronous", "single-threaded"):
         return Executor("synchronous", _synchronous, True, 1)
-    if scheduler in ("processes", "multiprocessing"):
-        return Executor("processes", _processes, False, cores)
-    if hasattr(scheduler, "get") and hasattr(scheduler, "scheduler_info"):
-        return _cluster(scheduler)
-    if scheduler in ("distributed", "dask.distributed"):
-        found = _current_client()
+    if name in ("processes", "multiprocessing"):
+        return Executor("processes", _processes, False, processors())
+    owner = getattr(scheduler, "__self__", scheduler)  # Dask hands out `client.get` for a client
+    if hasattr(owner, "get") and hasattr(owner, "scheduler_info"):
+        return _cluster(owner)
+    if name in _CLUSTER:
+        found = current_client()
         if found is not None:
             return _cluster(found)
     elif callable(scheduler):
-        return Executor("custom", scheduler, True, cores)
+        return Executor("custom", _patient(scheduler), False, processors())
+    elif hasattr(scheduler, "submit"):  # a pool of concurrent.futures
+        from dask.base import get_scheduler
+
+        workers = getattr(scheduler, "_max_workers", None) or processors()
+        return Executor("custom", _patient(get_scheduler(scheduler=scheduler)), False, workers)
     raise UsageError(
         f"the scheduler {scheduler!r}",
-        "it is not known here",
+        "there is no distributed client" if name in _CLUSTER else "it is not known here",
         "One of threads, synchronous, processes, a distributed.Client or a function `get(graph, keys)`.",
     )
 
 
-def _cores() -> int:
-    """The number of tasks that threads run at a time: Dask's setting, else the processors this process may use."""
+def processors() -> int:
+    """The number of tasks that run at a time on this machine: Dask's setting, else the processors of this process."""
     config = sys.modules.get("dask.config")
     setting = config.get("num_workers", None) if config is not None else None
-    return int(setting) if setting else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if setting:
+        return int(setting)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _threads(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
@@ -116,27 +125,83 @@ def _synchronous(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
 
 
 def _processes(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
+    from dask import config
     from dask.multiprocessing import get
 
-    return get(graph, list(keys), optimize_graph=False)
+    # Dask deals six tasks at a time to a process; ours are few and long, so each process gets its share of them.
+    chunk = config.get("chunksize", None) or -1
+    with sending():
+        return get(graph, list(keys), optimize_graph=False, chunksize=chunk)
 
 
-class _Scratch(threading.local):
-    directory: str | None = None
+def _patient(get: Get) -> Get:
+    """`get` of the user's own, which may send arrays to other processes."""
+
+    def run(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
+        with sending():
+            return get(graph, list(keys))
+
+    return run
 
 
-_SCRATCH = _Scratch()
+# A cluster.
 
 
-@contextmanager
-def scratch() -> Iterator[str]:
-    """A directory for arrays on their way to other processes; only this user may read it, and it goes afterwards."""
-    if _SCRATCH.directory is not None:  # one inside another: the outer one removes it
-        yield _SCRATCH.directory
-        return
-    _SCRATCH.directory = tempfile.mkdtemp(prefix="flowgraph-")
-    try:
-        yield _SCRATCH.directory
-    finally:
-        directory, _SCRATCH.directory = _SCRATCH.directory, None
-        shutil.rmtree(directory, ignore_errors=True)
+def _cluster(client: Any) -> Executor:
+    if getattr(client, "asynchronous", False):
+        raise UsageError(
+            "to run on an asynchronous client", "flowgraph waits for results", "Use a client made with asynchronous=False."
+        )
+    workers = sum(client.nthreads().values())
+
+    def get(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
+        from dask import config
+        from distributed import KilledWorker
+
+        shared = shares_disk(client)
+        # Without a shared disk arrays do travel inside the graph, and the user knows how large they are.
+        quiet = {} if shared else {"distributed.admin.large-graph-warning-threshold": "1 TiB"}
+        try:
+            with sending(shared), config.set(quiet):
+                return client.get(dict(graph), list(keys))
+        except KilledWorker as error:
+            raise ClusterError(
+                f"to run the task {error.task!r}",
+                f"{error.allowed_failures + 1} workers died while they had it",
+                "Look into the workers' logs; often a shard is too large for a worker's memory: use more shards "
+                "(`fg.shard(x, rows=...)`) or workers with more memory.",
+            ) from error
+
+    return Executor("cluster", get, False, max(workers, 1))
+
+
+_PROBED: weakref.WeakKeyDictionary[Any, tuple[frozenset[str], bool]] = weakref.WeakKeyDictionary()
+_PROBE_LOCK = threading.Lock()
+
+
+def shares_disk(client: Any) -> bool:
+    """Whether all workers see a file that this process writes; asked once for each set of workers."""
+    with _PROBE_LOCK:
+        workers = frozenset(client.nthreads())
+        before = _PROBED.get(client)
+        if before is not None and before[0] == workers:
+            return before[1]
+        with tempfile.TemporaryDirectory(prefix="flowgraph-") as directory:
+            path = Path(directory) / "probe"
+            text = uuid.uuid4().hex
+            path.write_text(text)
+            if workers:
+                seen = list(client.run(_sees, str(path), text, on_error="return").values())
+            else:  # a task waits for the first worker
+                seen = [client.submit(_sees, str(path), text, pure=False).result()]
+        found = bool(seen) and all(one is True for one in seen)
+        if workers:
+            _PROBED[client] = workers, found
+        return found
+
+
+def _sees(path: str, text: str) -> bool:
+    """Whether this process can read the file at `path`, and it is the one that is meant."""
+    with suppress(OSError):
+        return Path(path).read_text() == text
+    return False

@@ -13,7 +13,7 @@ import numpy as np
 from flowgraph import tree
 from flowgraph.eager import compiled
 from flowgraph.errors import DTypeError, ShapeError, UsageError
-from flowgraph.graph import Graph, Node, make_input, toposort
+from flowgraph.graph import FOREVER, Graph, Node, make_input, toposort
 from flowgraph.ops.random import next_key
 from flowgraph.tensor import ACTIVE, Tensor, as_array, convert, recorded, tensor_of
 from flowgraph.types import as_dtype, is_float, tensor_type
@@ -302,10 +302,13 @@ class Traced:
         values = [_value(tensor.node) for tensor in tensors]
         values += [_value(variable._node) for variable in self.variables]
         values += [next_key() if node.attr("kind") == "key" else _value(node) for node in self.captured]
+        sources = (*(t.node for t in tensors), *(v._node for v in self.variables), *self.captured)
+        since = min((node.since for node in sources), default=FOREVER)
         results = self.entry.program.run(values, client, scheduler, self.entry.rows)
         for variable, value in zip(self.updates, results[self.count :], strict=True):
             variable.set(value)
-        return self._rebuilt([_evaluated(node, value) for node, value in zip(self.outputs, results, strict=False)])
+        found = zip(self.outputs, results, strict=False)
+        return self._rebuilt([_evaluated(node, value, since) for node, value in found])
 
     def splice(self, tensors: Sequence[Tensor]) -> Any:
         """The nodes of the trace once more, on other arguments: inside another trace, or under a tape."""
@@ -341,9 +344,10 @@ def _value(node: Node) -> Any:
     return node.memo
 
 
-def _evaluated(node: Node, value: Any) -> Tensor:
+def _evaluated(node: Node, value: Any, since: int) -> Tensor:
     result = make_input(node.type, "data", value=value)
     result.where = node.where
+    result.since = min(since, result.serial)
     return Tensor(result)
 
 

@@ -9,13 +9,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flowgraph.errors import DTypeError, FlowgraphError, ShapeError, UsageError
-from flowgraph.graph import Node, make_input, make_node
+from flowgraph.graph import FOREVER, Node, make_input, make_node
 from flowgraph.op import OPS, Op, infer
 from flowgraph.types import Dim, Shape, as_dtype, promote, promote_scalar, python_dtype, tensor_type
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 STRUCTURAL = frozenset({-1, 0, 0.5, 1, 2})
-"""Python scalars that are part of a program's structure; all others are inputs, so that changing them compiles nothing."""
+"""Python scalars that are part of a program's structure. All others are inputs: changing them compiles nothing."""
 
 
 class Hooks:
-    """What rooms below fill in, so that a Tensor can be asked for its value without this file knowing how it is found."""
+    """What rooms below fill in: a Tensor can be asked for its value, and this file does not know how it is found."""
 
     evaluate: Callable[[list[Node]], None]
     """Gives every node of a list its `memo`."""
@@ -55,7 +55,7 @@ ACTIVE = _Active()
 
 
 _OURS: dict[CodeType, bool] = {}
-"""For each code object met: whether it belongs to flowgraph. Frames are walked for every node, so this must be quick."""
+"""For each code object met: whether it is flowgraph's. Frames are walked for every node, so this must be quick."""
 
 
 def user_line() -> tuple[CodeType, int] | None:
@@ -88,7 +88,9 @@ def describe_line(where: tuple[CodeType, int] | None) -> str:
 @lru_cache(maxsize=4096)
 def _constant(value: Any, dtype: np.dtype[Any]) -> Node:
     scalar_array(value, dtype)  # refuses what the dtype can not hold
-    return make_node(OPS["constant"], (), (("dtype", dtype), ("value", value)))
+    node = make_node(OPS["constant"], (), (("dtype", dtype), ("value", value)))
+    node.since = FOREVER  # it is shared by all, and old, but nothing that depends on it is
+    return node
 
 
 def scalar(value: Any, dtype: np.dtype[Any], structural: bool = False) -> Node:
@@ -200,7 +202,7 @@ def freeze(value: Any) -> Any:
     return value
 
 
-@lru_cache(maxsize=None)
+@cache
 def _signature(op: Op) -> tuple[int | None, tuple[str, ...]]:
     """The number of operands (None: any number) and the names of the attributes that may follow by position."""
     if op.attrs is None:
@@ -220,7 +222,9 @@ def apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if count is not None and len(args) > count:
         if len(args) - count > len(names):
             raise UsageError(
-                f"{op.name} with {len(args)} arguments", f"it takes at most {count + len(names)}", f"See help({op.name})."
+                f"{op.name} with {len(args)} arguments",
+                f"it takes at most {count + len(names)}",
+                f"See help({op.name}).",
             )
         kwargs = dict(zip(names, args[count:], strict=False)) | kwargs
         args = args[:count]
@@ -359,12 +363,12 @@ class Tensor:
         return result
 
     @property
-    def T(self) -> Tensor:  # noqa: N802  numpy's and the Array API's name
+    def T(self) -> Tensor:
         """The tensor with its axes in reverse order."""
         return OPS["transpose"](self)  # type: ignore[no-any-return]
 
     @property
-    def mT(self) -> Tensor:  # noqa: N802  the Array API's name
+    def mT(self) -> Tensor:
         """The tensor with its last two axes exchanged."""
         if self.ndim < 2:
             raise ShapeError("x.mT", f"x has {self.ndim} axes", "Give a tensor with at least two axes.")
@@ -548,7 +552,8 @@ class Tensor:
     def transpose(self, *axes: Any) -> Tensor:
         """The tensor with its axes in the order `axes` (reversed if none are given)."""
         order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
-        return OPS["transpose"](self, axes=None if order is None else tuple(order) or None)  # type: ignore[no-any-return]
+        named = None if order is None or not order else tuple(order)
+        return OPS["transpose"](self, axes=named)  # type: ignore[no-any-return]
 
     # `np.sum(x)` calls `x.sum(axis=None, out=None)`: the arguments that only numpy gives stand last.
 
@@ -645,7 +650,7 @@ def shape_text(shape: Shape) -> str:
 
 
 def value_text(value: np.ndarray[Any, Any]) -> str:
-    """An array as `repr` of a tensor shows it, in the form of TensorFlow: what has several lines begins on a new one."""
+    """An array as `repr` of a tensor shows it; several lines begin on a new one, as in TensorFlow."""
     text = repr(value) if value.ndim else str(value)
     return f"\n{text}" if "\n" in text else text
 

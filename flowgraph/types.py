@@ -106,13 +106,15 @@ def product(shape: Shape) -> Size:
             count *= length
         elif unknown is None and not length.plus:
             unknown = length
+        elif 0 in shape:
+            return 0
         else:
             raise ShapeError(
                 f"the number of elements of shape {shape}",
                 "more than one of its lengths is unknown",
                 "Give the lengths as numbers.",
             )
-    return count if unknown is None else affine(unknown.base, unknown.times * count)
+    return count if unknown is None or count == 0 else affine(unknown.base, unknown.times * count)
 
 
 def static_size(shape: Shape) -> int | None:
@@ -135,7 +137,7 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     if dtype is int:
         return DEFAULT_INT
     try:
-        result = np.dtype(dtype)
+        result = np.dtype(dtype if dtype is not None else object)  # numpy takes None for float64
     except TypeError:
         result = np.dtype(object)
     if result.kind not in "biufc":
@@ -166,7 +168,7 @@ def python_dtype(value: Any) -> np.dtype[Any]:
 
 @lru_cache(maxsize=4096)
 def promote(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in which numbers of `a` and `b` meet: numpy's, but an integer beside a float takes the float's dtype."""
+    """The dtype in which numbers of `a` and `b` meet: numpy's, but an integer beside a float takes the float's."""
     if a == b:
         return a
     for one, other in ((a, b), (b, a)):
@@ -182,9 +184,9 @@ def promote(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
 
 @lru_cache(maxsize=4096)
 def promote_scalar(kind: type, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype of a Python scalar of type `kind` beside a tensor of `dtype`: scalars are weak, they take the tensor's."""
+    """The dtype of a Python scalar of type `kind` beside a tensor of `dtype`: scalars are weak, they take its dtype."""
     if kind is bool or dtype.kind == "c":
-        return dtype if kind is not bool or dtype.kind != "b" else np.dtype(np.bool_)
+        return dtype
     if kind is int:
         return DEFAULT_INT if dtype.kind == "b" else dtype
     if kind is float:

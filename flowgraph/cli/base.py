@@ -39,24 +39,25 @@ class Commands(click.Group):
         """The context; a wrong option of the group itself exits with our code for wrong usage, not click's."""
         try:
             return super().make_context(*args, **kwargs)
-        except click.UsageError as error:
-            error.exit_code = UsageError.exit_code
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.exit_code = UsageError.exit_code  # type: ignore[misc]
             raise
+        except click.UsageError as error:
+            raise _Refused(_as_ours(error, "flowgraph")) from error
 
     def invoke(self, context: click.Context) -> Any:
         """The result of the command; errors end it with a message and an exit code."""
         try:
             with _sigterm_as_interrupt():
                 return super().invoke(context)
-        except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError, BrokenPipeError):
+        except (_Refused, click.exceptions.Exit, click.exceptions.NoArgsIsHelpError, BrokenPipeError):
             raise
         except KeyboardInterrupt as error:
             terminated = isinstance(error, _Terminated)
             _tell(context, "terminated" if terminated else "interrupted", ["Nothing was written."])
             raise click.exceptions.Exit(_TERMINATED if terminated else _INTERRUPTED) from None
         except click.UsageError as error:
-            path = error.ctx.command_path if error.ctx is not None else context.command_path
-            _fail(context, UsageError(f"run {path}", error.format_message(), f"See {path} --help."))
+            _fail(context, _as_ours(error, context.command_path))
         except FlowgraphError as error:
             _fail(context, error)
         except OSError as error:
@@ -67,6 +68,25 @@ class Commands(click.Group):
             asked = f"run {context.command_path} {context.invoked_subcommand or ''}".strip()
             found = f"flowgraph failed where it should not: {type(error).__name__}: {error}"
             _fail(context, FlowgraphError(asked, found, "Please report this, with what --debug prints."))
+
+
+class _Refused(click.ClickException):
+    """A wrong option of the group itself, found before there is a command to blame."""
+
+    exit_code = UsageError.exit_code
+
+    def __init__(self, error: UsageError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+    def show(self, file: Any = None) -> None:
+        """Prints the three lines."""
+        click.echo(_message("flowgraph", "error", _parts(self.error)), file=file, err=True)
+
+
+def _as_ours(error: click.UsageError, path: str) -> UsageError:
+    path = error.ctx.command_path if error.ctx is not None else path
+    return UsageError(f"run {path}", error.format_message(), f"See {path} --help.")
 
 
 def _fail(context: click.Context, error: FlowgraphError, code: int | None = None) -> NoReturn:
@@ -83,7 +103,11 @@ def _parts(error: FlowgraphError) -> list[str]:
 
 def _tell(context: click.Context, kind: str, lines: list[str]) -> None:
     command = f"{context.command_path} {context.invoked_subcommand or ''}".strip()
-    click.echo("\n".join([f"{command}: {kind}", *(f"  {_escaped(line)}" for line in lines)]), err=True)
+    click.echo(_message(command, kind, lines), err=True)
+
+
+def _message(command: str, kind: str, lines: list[str]) -> str:
+    return "\n".join([f"{command}: {kind}", *(f"  {_escaped(line)}" for line in lines)])
 
 
 def _escaped(text: str) -> str:
@@ -108,7 +132,7 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class Checked(click.ParamType):
+class Checked(click.ParamType[Any]):
     """An option whose text `parse` turns into a value; what it can not is told in our form, before anything is read."""
 
     def __init__(self, name: str, parse: Callable[[str], Any], wanted: str, example: str) -> None:
@@ -211,12 +235,18 @@ debug_option = click.option(
 )
 
 
-def bar(quiet: bool, **options: Any) -> Any:
-    """A tqdm bar on the standard error: quick on a terminal, a line now and then in a log."""
+@contextmanager
+def bar(quiet: bool, **options: Any) -> Iterator[Any]:
+    """Yields a tqdm bar on the standard error: quick on a terminal, seldom in a log, and gone if an error follows."""
     from tqdm import tqdm
 
     seconds = 0.1 if sys.stderr.isatty() else 5.0
-    return tqdm(disable=quiet, file=sys.stderr, mininterval=seconds, dynamic_ncols=True, **options)
+    with tqdm(disable=quiet, file=sys.stderr, mininterval=seconds, dynamic_ncols=True, **options) as shown:
+        try:
+            yield shown
+        except BaseException:
+            shown.leave = False
+            raise
 
 
 def read(quiet: bool, paths: tuple[str, ...], **options: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from flowgraph.cli.base import note
 from flowgraph.errors import ClusterError, UsageError
 
-ANSWER_SECONDS = 10
+ANSWER_SECONDS = 8
 _LOCAL = re.compile(r"local(?::(?P<count>\d+))?")
 _ADDRESS = re.compile(r"(?:tcp|tls|ws|wss|ucx)://[^\s/]+:\d+")
 
@@ -88,7 +88,7 @@ def _reached(stack: ExitStack, address: str, quiet: bool) -> Any:
     asked = f"run on the cluster {address!r}"
     remedy = "Check the address and that `dask scheduler` and `dask worker` run there; without --cluster it runs here."
     try:
-        client = stack.enter_context(Client(address, timeout=ANSWER_SECONDS - 1, set_as_default=False))
+        client = stack.enter_context(Client(address, timeout=ANSWER_SECONDS, set_as_default=False))
     except (OSError, ValueError) as error:  # TimeoutError is an OSError
         found = f"no scheduler answers within {ANSWER_SECONDS} seconds ({type(error).__name__})"
         raise ClusterError(asked, found, remedy) from error
@@ -110,7 +110,7 @@ def _check_workers(client: Any, asked: str) -> None:
     remedy = "Install the same versions of Python, numpy and flowgraph on all workers."
     try:
         theirs = client.run(versions)
-    except Exception as error:  # noqa: BLE001 - whatever a worker raises while it imports
+    except Exception as error:  # whatever a worker raises while it imports
         raise ClusterError(asked, f"its workers can not run flowgraph: {error}", remedy) from error
     for worker, found in theirs.items():
         different = [f"{name} {found[name]} (here {own[name]})" for name in own if found[name] != own[name]]

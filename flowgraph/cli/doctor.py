@@ -60,8 +60,16 @@ def _always(_: str) -> bool:
 
 
 def _below_processors(value: str) -> bool:
-    first = value.split(",")[0].strip()
+    first = value.split(",", maxsplit=1)[0].strip()
     return first.isdigit() and 0 < int(first) < processors()
+
+
+def _slow_allocator(value: str) -> bool:
+    return value not in ("pymalloc", "default", "mimalloc")
+
+
+def _one_thread(value: str) -> bool:
+    return value in ("sync", "synchronous", "single-threaded")
 
 
 def _on(value: str) -> bool:
@@ -84,9 +92,7 @@ class Brake:
         return f"unset {self.name}"
 
 
-_THREADS = (
-    "keeps BLAS from using all processors; flowgraph's own kernels use one BLAS thread each and need no such limit"
-)
+_THREADS = "keeps BLAS from using all processors; flowgraph sets the threads of its own kernels itself"
 BRAKES = (
     Brake("OPENBLAS_CORETYPE", "forces one family of BLAS kernels, whatever the processor could do"),
     Brake("OPENBLAS_L2_SIZE", "makes OpenBLAS cut matrices for a cache of another size"),
@@ -105,13 +111,13 @@ BRAKES = (
     Brake("GLIBC_TUNABLES", "can forbid the newer instructions of the processor", lambda value: "hwcaps" in value),
     Brake("PYTHONDONTWRITEBYTECODE", "makes every start compile every module anew"),
     Brake("PYTHONDEVMODE", "checks every piece of memory, at a multiple of the time", _on),
-    Brake("PYTHONMALLOC", "replaces Python's quick allocator", lambda value: value not in ("pymalloc", "default", "mimalloc")),
+    Brake("PYTHONMALLOC", "replaces Python's quick allocator", _slow_allocator),
     Brake("PYTHONTRACEMALLOC", "notes where every piece of memory was asked for", _on),
     Brake("PYTHONASYNCIODEBUG", "makes clusters note every step that they take", _on),
     Brake("PYTHONPROFILEIMPORTTIME", "measures and prints every import", _on),
     Brake("MALLOC_CHECK_", "checks every piece of memory", _on),
     Brake("MALLOC_PERTURB_", "fills every piece of memory", _on),
-    Brake("DASK_SCHEDULER", "makes Dask use one thread", lambda value: value in ("sync", "synchronous", "single-threaded")),
+    Brake("DASK_SCHEDULER", "makes Dask use one thread", _one_thread),
     Brake("DASK_NUM_WORKERS", "keeps Dask from using all processors", _below_processors),
 )  # fmt: skip
 

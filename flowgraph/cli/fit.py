@@ -76,10 +76,9 @@ def _fit(options: dict[str, Any]) -> None:
             model = fit_linear(data, client=client, progress=progress, **{name: options[name] for name in names})
         written = _write(model, data, folder, quiet) if folder is not None else []
     if options["as_json"]:
-        dropped = {"dropped_rows": data.dropped_rows, "skipped_columns": list(data.skipped)}
-        click.echo(
-            json.dumps({**facts(model), **dropped, "out": str(out) if out else None, "files": written}, indent=1)
-        )
+        left_out = {"dropped_rows": data.dropped_rows, "skipped_columns": list(data.skipped)}
+        output = {"out": str(out) if out is not None else None, "files": written}
+        click.echo(json.dumps({**facts(model), **left_out, **output}, indent=1))
         return
     click.echo(table(model))
     if out is None:
@@ -147,6 +146,7 @@ def _fitting(quiet: bool) -> Iterator[Any]:
             shown.update(done - shown.n)
 
         yield progress
+        shown.total = shown.n  # it may have ended early
         shown.refresh()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,7 @@ def predict_command(model: Path, data: tuple[str, ...], out: str, force: bool, q
         if rows.dropped_rows:
             note(quiet, f"{rows.dropped_rows:,} rows with missing or infinite cells are left out")
         if target is None:
-            _write(fitted, rows, click.get_text_stream("stdout"), True)
+            _write(fitted, rows, sys.stdout, True)
             return
         with _new_file(target, force, files) as file:
             _write(fitted, rows, file, quiet)

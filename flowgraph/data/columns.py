@@ -46,10 +46,13 @@ class Selection:
         return self.features if self.target is None else (*self.features, self.target)
 
 
-def select_columns(files: Sequence[CsvFile], target: str | None, features: str | Sequence[str] | None) -> Selection:
+def select_columns(
+    files: Sequence[CsvFile], target: str | None, features: str | Sequence[str] | None, exclude: Sequence[str] = ()
+) -> Selection:
     """Returns which columns of `files` are read.
 
-    `features` None means all columns that hold numbers, judged by the first rows of the first file that has rows.
+    `features` None means all columns that hold numbers, judged by the first rows of the first file that has rows,
+    without those of `exclude`.
     Raises UsageError for names that are wrong and DataError for headers that are.
     """
     named = None if features is None else _checked_features(features, target)
@@ -57,10 +60,11 @@ def select_columns(files: Sequence[CsvFile], target: str | None, features: str |
     for file in files:
         _check_header(file, wanted, strict=named is None)
     _check_known(files[0], wanted, target)
+    _check_exclude(files[0], wanted, exclude, target)
     _check_same_columns(files, wanted, every=named is None)
     if named is not None:
         return Selection(named, target, ())
-    candidates = tuple(name for name in files[0].names if name.strip() and name != target)
+    candidates = tuple(name for name in files[0].names if name.strip() and name != target and name not in exclude)
     text = _text_columns(files, candidates)
     numeric = tuple(name for name in candidates if name not in text)
     skipped = tuple(name for name in files[0].names if name in text or not name.strip())
@@ -111,6 +115,18 @@ def _check_known(file: CsvFile, wanted: Sequence[str], target: str | None) -> No
             found = f"{quoted(file.path)} has no such column; it has {listed(file.names)}"
             remedy = f"{nearest(name, file.names)}Names are compared letter by letter, with their blanks."
             raise UsageError(f"use the column {quoted(name)} as {role}", found, remedy)
+
+
+def _check_exclude(file: CsvFile, wanted: Sequence[str], exclude: Sequence[str], target: str | None) -> None:
+    for name in exclude:
+        asked = f"leave out the column {quoted(name)}"
+        if name in wanted:
+            role = "the target" if name == target else "named as a feature too"
+            raise UsageError(asked, f"it is {role}", "Name it in one place.")
+        if name not in file.names:
+            found = f"{quoted(file.path)} has no such column; it has {listed(file.names)}"
+            remedy = f"{nearest(name, file.names)}Names are compared letter by letter, with their blanks."
+            raise UsageError(asked, found, remedy)
 
 
 def _check_same_columns(files: Sequence[CsvFile], wanted: Sequence[str], every: bool) -> None:

@@ -60,6 +60,7 @@ def ingest_csv(
     *,
     target: str | None,
     features: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] = (),
     missing: Literal["refuse", "drop"] = "refuse",
     dtype: DTypeLike = np.float64,
     block_rows: int = 65536,
@@ -77,7 +78,8 @@ def ingest_csv(
 
     `paths`: file names and glob patterns, see `find_files`. Columns are matched by name, in any order.
     `target`: the column to predict, or None to read rows for a prediction: then constant columns and few rows are fine.
-    `features`: the other columns to read, in this order; None for all that hold numbers, as the first file orders them.
+    `features`: the other columns to read, in this order; None for all that hold numbers, as the first file orders them,
+    but for those of `exclude`.
     `missing`: "refuse" raises for missing, infinite and nan cells; "drop" leaves out their rows.
     `dtype`: float32 or float64. `block_rows`: rows of a block, at least 1.
     `directory`, `memory_limit_bytes`: where blocks go once they exceed the limit; None: memory, however many.
@@ -104,7 +106,7 @@ def ingest_csv(
     element, size = _checked_options(missing, dtype, block_rows)
     spill_paths = () if directory is None else _checked_directory(Path(directory))
     files = tuple(read_header(path, dialect) for path in find_files(paths))
-    selection = select_columns(files, target, features)
+    selection = select_columns(files, target, features, (exclude,) if isinstance(exclude, str) else tuple(exclude))
     width = len(selection.features)
     stores = [BlockStore(shape, element, size) for shape in ([(width,)] if target is None else [(width,), ()])]
     reader = _Reader(selection, element, missing == "drop")
@@ -195,7 +197,8 @@ def _check_fit(data: Ingested, allow_constant: bool, allow_few_rows: bool) -> No
     if constant.any() and not allow_constant:
         named = [name for name, same in zip(data.feature_names, constant, strict=True) if same]
         found = f"constant in all {data.rows} rows: {listed(named)}"
-        raise DataError(asked, found, "Leave these columns out of the features, or pass allow_constant=True.")
+        remedy = f"Leave these columns out (`--exclude {','.join(named[:10])!r}`), or pass allow_constant=True."
+        raise DataError(asked, found, remedy)
 
 
 @dataclass(frozen=True)

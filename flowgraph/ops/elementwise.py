@@ -16,7 +16,7 @@ TWO = "..., ... -> ..."
 
 
 def _into(function: Any) -> Any:
-    """The call of a function `f(operands..., out)` of ours, which must not write over an operand that it still needs."""
+    """The call of a function `f(operands..., out)` of ours; it reads operands after it began to write."""
     return lambda types, attrs: Call(
         f"{{f}}({', '.join(f'{{{i}}}' for i in range(len(types)))}, {{out}})", {"f": function}
     )
@@ -33,7 +33,10 @@ constant = define(
     attrs=lambda value, dtype: {"value": value, "dtype": dtype},
     dtype=lambda types, attrs: ((), attrs["dtype"]),
     host="{value}",
-    samples=lambda: [((), {"value": 2.5, "dtype": np.dtype(np.float64)}), ((), {"value": 1, "dtype": np.dtype(np.int8)})],
+    samples=lambda: [
+        ((), {"value": 2.5, "dtype": np.dtype(np.float64)}),
+        ((), {"value": 1, "dtype": np.dtype(np.int8)}),
+    ],
     doc="A number that is part of the program.",
 )
 
@@ -79,7 +82,7 @@ divide = define(
 
 
 def _power_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Any:
-    """d(x**y)/dx = y x**(y-1), taken as 0 for y = 0; d(x**y)/dy = x**y log x, taken as 0 for x <= 0, where log is not real."""
+    """d(x**y)/dx = y x**(y-1), but 0 for y = 0; d(x**y)/dy = x**y log x, but 0 for x <= 0, where log is not real."""
     if y.node.op is constant:
         exponent = y.node.attr("value")
         if exponent == 0:
@@ -201,11 +204,17 @@ where = define(
     samples=lambda: [(((3, 4), (3, 4), (3, 4)), {}), (((3, 4), (4,), ()), {})],
     doc="x where `condition` is true, else y.",
 )
+
+
+def _relu_call(types: Any, attrs: Any) -> Call:
+    return Call("{f}({0}, {z}, out={out})", {"f": np.maximum, "z": np.zeros((), types[0].dtype)}, in_place=True)
+
+
 relu = define(
     "relu",
     ONE,
     lambda x: np.maximum(x, np.zeros((), x.dtype)),
-    call=lambda types, attrs: Call("{f}({0}, {z}, out={out})", {"f": np.maximum, "z": np.zeros((), types[0].dtype)}, True),
+    call=_relu_call,
     gradient=lambda g, out, x: (where(out > 0, g, 0),),
     doc="max(x, 0); its gradient at 0 is 0.",
 )

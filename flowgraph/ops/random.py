@@ -208,7 +208,7 @@ def uniform(
         bounds = tuple(convert(np.asarray(value, np.int64)) for value in _integer_range(minval, maxval, kind))
         return apply(integers_op, (_key(seed), *bounds), {"shape": shape, "dtype": kind})  # type: ignore[no-any-return]
     if kind.kind != "f":
-        raise DTypeError(f"random numbers of dtype {kind}", "it is neither integer nor real", "Use a float or int dtype.")
+        raise DTypeError(f"random numbers of {kind}", "it is neither integer nor real", "Use a float or int dtype.")
     drawn = apply(uniform_op, (_key(seed),), {"shape": shape, "dtype": kind})
     top = 1 if maxval is None else maxval
     if isinstance(minval, int | float) and isinstance(top, int | float) and (minval, top) == (0, 1):

@@ -41,7 +41,7 @@ def _samples() -> Any:
 
 
 def _sum_call(types: Any, attrs: Any) -> Call:
-    """Sums of floats go through BLAS: a product with ones is up to 5 times faster than numpy's add.reduce (measured)."""
+    """Sums of floats go through BLAS: a product with ones is up to 5 times faster than add.reduce (measured)."""
     (x,) = types
     axes = attrs["axes"]
     use = {"dot": np.dot, "reduce": np.add.reduce}

@@ -55,7 +55,7 @@ def _transpose_attrs(x: Any, /, axes: Any = None) -> dict[str, Any]:
 transpose = define(
     "transpose",
     lambda types, attrs: f"{' '.join(_names(types[0].ndim))} -> {' '.join(f'a{axis}' for axis in attrs['axes'])}",
-    lambda x, axes: np.transpose(x, axes),
+    np.transpose,
     attrs=_transpose_attrs,
     dtype="keep",
     view=lambda types, attrs: "{0}.T" if attrs["axes"] == (1, 0) else f"{{0}}.transpose({attrs['axes']})",
@@ -153,7 +153,7 @@ def _group(axes: range, ones: list[int], parts: list[str], real: int) -> list[st
 reshape = define(
     "reshape",
     lambda types, attrs: reshape_factors(types[0].shape, attrs["shape"]),
-    lambda x, shape: np.reshape(x, shape),
+    np.reshape,
     attrs=_reshape_attrs,
     dtype="keep",
     view=lambda types, attrs: "{0}.reshape({shape})",
@@ -185,7 +185,7 @@ def _expand_view(types: Any, attrs: Any) -> str:
 expand_dims = define(
     "expand_dims",
     _expand_factors,
-    lambda x, axis: np.expand_dims(x, axis),
+    np.expand_dims,
     attrs=_expand_attrs,
     dtype="keep",
     view=_expand_view,
@@ -219,7 +219,7 @@ def _squeeze_view(types: Any, attrs: Any) -> str:
 squeeze = define(
     "squeeze",
     _squeeze_factors,
-    lambda x, axis: np.squeeze(x, axis),
+    np.squeeze,
     attrs=_squeeze_attrs,
     dtype="keep",
     view=_squeeze_view,
@@ -249,7 +249,7 @@ broadcast_to = define(
         f"{' '.join(_stretch_factors(types[0].ndim, types[0].shape, attrs['shape']))}"
         f" -> {' '.join(_names(len(attrs['shape'])))}"
     ),
-    lambda x, shape: np.broadcast_to(x, shape),
+    np.broadcast_to,
     attrs=lambda x, /, shape: {"shape": checked_shape(freeze(shape))},
     dtype="keep",
     view=lambda types, attrs: "broadcast_to({0}, {shape})",
@@ -264,7 +264,7 @@ broadcast_like = define(
         f"{' '.join(_stretch_factors(types[0].ndim, types[0].shape, types[1].shape))},"
         f" ~ {' '.join(_names(types[1].ndim))} -> {' '.join(_names(types[1].ndim))}"
     ),
-    lambda x, shape: np.broadcast_to(x, shape),
+    np.broadcast_to,
     dtype=lambda types, attrs: (tuple(one.dtype for one in types), types[0].dtype),
     view=lambda types, attrs: "broadcast_to({0}, {shape})",
     gradient=lambda g, out, x, like: (g, None),
@@ -369,8 +369,8 @@ def concat(tensors: Any, axis: int = 0) -> Tensor:
     >>> fg.concat([fg.constant([1, 2]), fg.constant([3])]).tolist()
     [1, 2, 3]
     """
-    if not isinstance(tensors, Tensor) and not hasattr(tensors, "__iter__"):
-        raise UsageError(f"concat({tensors!r})", "that is no list of tensors", "Give a list: fg.concat([x, y], axis=0).")
+    if not hasattr(tensors, "__iter__"):
+        raise UsageError(f"concat({tensors!r})", "that is no list of tensors", "Give a list: fg.concat([x, y]).")
     return apply(concat_op, tuple(convert(one) for one in tensors), {"axis": axis})  # type: ignore[no-any-return]
 
 

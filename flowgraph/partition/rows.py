@@ -32,9 +32,16 @@ def choose_rows(graph: Graph) -> Layouts:
         if taken or len(seeds) == len(MESHES) or (seeds and value_bytes(node.type) < SECOND_FACTOR_BYTES):
             continue
         cut = Cut(MESHES[len(seeds)].name)
-        seeds[node] = (cut, *(None,) * (node.type.ndim - 1))
-        layouts = propagate(graph, seeds)
+        wished = seeds | {node: (cut, *(None,) * (node.type.ndim - 1))}
+        spread = propagate(graph, wished)
+        if not seeds or _is_worked_on(spread, cut.mesh):
+            seeds, layouts = wished, spread
     return layouts if seeds else propagate(graph, {})
+
+
+def _is_worked_on(layouts: Layouts, mesh: str) -> bool:
+    """Whether anything but views works on pieces of a mesh axis; a tensor that is only gathered need not be cut."""
+    return any(choice.cut.mesh == mesh and node.op.view is None for node, choice in layouts.choices.items())
 
 
 def _candidates(graph: Graph) -> list[tuple[Node, float]]:

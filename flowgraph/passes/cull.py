@@ -6,7 +6,7 @@ from flowgraph.graph import Graph, Node, make_node
 
 
 def cull(graph: Graph) -> Graph:
-    """The graph without identities: wishes about cuts (heard by now), casts to the same dtype, reshapes to the same shape.
+    """The graph without identities: wishes about cuts (heard by now), casts and reshapes to what was there before.
 
     Nodes that no output needs are not in a graph to begin with: it is a walk from its outputs.
     """

@@ -69,10 +69,10 @@ def fit_linear(
     `loss`: "mse", "mae" or "huber"; `delta`: where huber goes from squares to absolute values, in units of the target
     (one standard deviation of it if None). `ridge`: a penalty on the squares of the coefficients, times the variance
     of the target, both of standardised columns.
-    `optimizer`: "adam" or "sgd"; `learning_rate`: of the first step (0.1 if None), it falls to 0 over the steps. Columns
-    are standardised and freed of their correlations inside, so it need not be fitted to the data.
-    `steps` (500 if None) or `epochs`: when to stop, at the latest; without `batch_size` each step sees all rows, and the
-    fit ends when the loss no longer changes. Batches are drawn by `seed`.
+    `optimizer`: "adam" or "sgd"; `learning_rate`: of the first step (0.1 if None), it falls to 0 over the steps.
+    Columns are standardised and freed of their correlations inside, so it need not be fitted to the data.
+    `steps` (500 if None) or `epochs`: when to stop, at the latest. Without `batch_size` each step sees all rows, and
+    the fit ends when the loss no longer changes. Batches are drawn by `seed`.
     `client`, `scheduler`: where to run. `progress`: called with (steps done, steps planned, loss).
 
     Raises UsageError for arguments that can not be used, DataError for columns that determine one another, and
@@ -212,6 +212,7 @@ class Cooling:
         self.first, self.steps = first, steps
 
     def __call__(self, step: Any) -> Any:
+        """The rate of a step, a number or a tensor."""
         left = 1 - step * (1 / self.steps)
         return self.first * left * left * (3 - 2 * left)
 

@@ -39,7 +39,7 @@ class LinearModel:
     ridge: float
     """The penalty on the squares of the coefficients of standardised columns."""
     loss: float
-    """The mean loss of the rows with these coefficients, without the penalty, in units of the target (mse, huber: squared)."""
+    """The mean loss over the rows, without the penalty, in units of the target (mse and huber: in squared ones)."""
     r2: float | None
     """The part of the target's variance that the model explains; None for a target that never changes."""
     rows: int
@@ -51,7 +51,7 @@ class LinearModel:
     seconds: float
     """How long the training took."""
     losses: NDArray[np.float64]
-    """The loss before each step, penalty included, of shape `(steps,)`; of the rows of a batch if there were batches."""
+    """The loss before each step, over the rows that it saw, penalty included; shape `(steps,)`."""
 
     def predict(self, rows: Any) -> NDArray[np.float64]:
         """Returns the predictions for `rows`, shape `(rows,)`.
@@ -98,7 +98,10 @@ class LinearModel:
 
     @classmethod
     def load(cls, directory: str | Path) -> LinearModel:
-        """Returns the model that `save` wrote; raises InputNotFoundError if there is none, DataError if it is damaged."""
+        """Returns the model that `save` wrote.
+
+        Raises InputNotFoundError if there is none, DataError if it is damaged or the state of something else.
+        """
         arrays, content = load_state(directory)
         names = {field.name for field in fields(cls)}
         kind = content.pop("kind", None)
@@ -109,7 +112,8 @@ class LinearModel:
         if {*arrays, *content} != names:
             raise DataError(asked, f"its parts are {listed(sorted({*arrays, *content}))}", remedy)
         content["feature_names"] = tuple(content["feature_names"])
-        model = cls(**content, **arrays | {"intercept": float(arrays["intercept"])})
+        values: dict[str, Any] = {**content, **arrays, "intercept": float(arrays["intercept"])}
+        model = cls(**values)
         if model.coefficients.shape != (len(model.feature_names),) or not np.isfinite(model.coefficients).all():
             raise DataError(asked, "its coefficients do not fit its features", remedy)
         return model

@@ -22,7 +22,7 @@ _POINTS, _LINE, _QUIET = "#1f77b4", "#d62728", "#666666"
 
 
 def write_plots(model: LinearModel, data: Ingested, directory: Path) -> None:
-    """Returns nothing; writes both pictures as PNG into `directory`. Raises UsageError if matplotlib is not installed."""
+    """Returns nothing; writes both pictures as PNG into `directory`. Raises UsageError without matplotlib."""
     rows, target = sample(data)
     for name, figure in ((FIT_PLOT, fit_figure(model, rows, target)), (LOSS_PLOT, loss_figure(model))):
         with warnings.catch_warnings():
@@ -49,8 +49,10 @@ def fit_figure(model: LinearModel, rows: NDArray[Any], target: NDArray[Any]) -> 
         x = rows[:, 0]
         ends = np.array([x.min(), x.max()], np.float64)
         axes.scatter(x, target, color=_POINTS, edgecolors="none", label="rows", **points)
-        axes.plot(ends, ends * model.coefficients[0] + model.intercept, color=_LINE, lw=2, label="fitted line")
-        axes.set_xlabel(shortened(model.feature_names[0]), parse_math=False)
+        feature, slope = shortened(model.feature_names[0]), float(model.coefficients[0])
+        line = f"{model.intercept:.5g} {'-' if slope < 0 else '+'} {abs(slope):.5g} × {shortened(feature, 24)}"
+        axes.plot(ends, ends * slope + model.intercept, color=_LINE, lw=2, label=line)
+        axes.set_xlabel(feature, parse_math=False)
         axes.set_ylabel(name, parse_math=False)
     else:
         ends = np.array([min(target.min(), fitted.min()), max(target.max(), fitted.max())], np.float64)
@@ -61,20 +63,27 @@ def fit_figure(model: LinearModel, rows: NDArray[Any], target: NDArray[Any]) -> 
     r2 = "R² undefined" if model.r2 is None else f"R² = {model.r2:.4f}"
     shown = f"{model.rows:,} rows" if len(rows) == model.rows else f"{len(rows):,} of {model.rows:,} rows shown"
     axes.set_title(f"{name}: {r2}, {shown}", parse_math=False)
-    axes.legend(frameon=False)
+    for text in axes.legend(frameon=False).get_texts():
+        text.set_parse_math(False)
     return figure
 
 
 def loss_figure(model: LinearModel) -> Any:
     """Returns a matplotlib figure of the loss over the steps, on a log scale where it spans decades."""
     figure, axes = _figure()
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     steps = np.arange(1, len(model.losses) + 1)
     marker = "o" if len(steps) < 20 else None
     axes.plot(steps, model.losses, color=_POINTS, lw=1.8, marker=marker, label="loss")
     axes.axhline(model.loss, color=_QUIET, lw=1, ls=":", label=f"at the end: {model.loss:.6g}")
     low, high = min(float(model.losses.min()), model.loss), float(model.losses.max())
-    if 0 < low < high / 20:
+    if 0 < low < high / 100:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < low * 1e4 else (1,)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.02)
     unit = shortened(model.target_name, 40)
     axes.set_xlabel("step")
     axes.set_ylabel(

@@ -16,7 +16,8 @@ def table(model: LinearModel) -> str:
     """Returns the coefficients and figures of a model as aligned lines of plain text."""
     names = ["(intercept)", *(shortened(name) for name in model.feature_names)]
     values = [model.intercept, *model.coefficients.tolist()]
-    head = [("term", "coefficient"), *((name, f"{value:.6g}") for name, value in zip(names, values, strict=True))]
+    numbers = (f"{value:#.6g}".removesuffix(".") for value in values)
+    head = [("term", "coefficient"), *zip(names, numbers, strict=True)]
     target = shortened(model.target_name)
     return "\n".join([f"{target} by a linear model", "", *_aligned(head), "", *_aligned(figures(model))])
 

@@ -29,7 +29,7 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """What turns parameters into coefficients. Numbers are rounded to the dtype of the rows, because the rows see these."""
+    """What turns parameters into coefficients. Numbers are rounded to the dtype of the rows, as the rows see them."""
 
     mean: _Floats
     """Of the features, shape `(features,)`."""
@@ -49,7 +49,8 @@ class Scaling:
 def scaling_of(data: Ingested, rows: Tensor, ridge: float, client: Any = None, scheduler: Any = None) -> Scaling:
     """Returns the scaling for the ingested rows; `rows`: their features as a tensor.
 
-    Raises DataError for columns that are sums of others, unless there is a `ridge`, and for numbers too large to square.
+    Raises DataError for columns that are sums of others, unless there is a `ridge`, and for numbers that can not be
+    standardised.
     """
     assert data.target_moments is not None
     dtype = rows.dtype
@@ -78,7 +79,8 @@ def _correlation(rows: Tensor, mean: Any, inverse: Any, client: Any, scheduler: 
 
     def product(x: Tensor) -> Tensor:
         standard = (x - mean) * inverse
-        return standard.mT @ standard
+        result: Tensor = standard.mT @ standard
+        return result
 
     found = function(product, client=client, scheduler=scheduler)(rows).numpy().astype(np.float64)
     result: _Floats = found / rows.shape[0]

@@ -18,9 +18,10 @@ import numpy as np
 from flowgraph.errors import DivergedError, ShapeError, UsageError
 from flowgraph.kernel import Kernel, Rows, clean
 from flowgraph.lower import lower_call
-from flowgraph.program import run_window, shareable
-from flowgraph.run import Executor, resolve, scratch
+from flowgraph.program import run_window
+from flowgraph.run import Executor, resolve
 from flowgraph.session import Variable
+from flowgraph.sources import portable
 from flowgraph.tensor import convert
 from flowgraph.train.batches import Batches, Buffer, buffer_pieces, load
 from flowgraph.train.optimizers import Optimizer
@@ -171,9 +172,7 @@ class _Fit:
         if self.executor.shares_memory:
             yield
             return
-        with scratch() as directory:
-            self.values = [shareable(one, directory) for one in self.values]
-            self.captured = [shareable(one, directory) for one in self.captured]
+        with portable(self.values) as self.values, portable(self.captured) as self.captured:
             yield
 
     def _total(self, steps: Any, epochs: Any) -> int:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-PAGE_CALLS = 2
 HEAD = 4
 
 
@@ -63,8 +62,8 @@ class _Contender:
         """Warm up, and choose how many calls make a turn long enough to be timed."""
         self.run = self.make(self.data, self.task["threads"])
         self.run()
-        while (seconds := self._time()) < self.task["turn_seconds"]:
-            self.calls = min(max(round(self.calls * self.task["turn_seconds"] / max(seconds, 1e-6)), self.calls + 1), self.calls * 10)
+        while (seconds := self._time()) < (wanted := self.task["turn_seconds"]):
+            self.calls = max(self.calls + 1, round(self.calls * min(wanted / seconds, 10)))
         return {"calls": self.calls, "versions": versions(self.task["needs"]), "blas": blas()}
 
     def _time(self) -> float:
