@@ -17,7 +17,8 @@ import numpy as np
 from flowgraph.errors import UsageError
 from flowgraph.graph import INPUT, Graph, Node
 from flowgraph.partition import choose_rows, unknown_rows
-from flowgraph.program import Program
+from flowgraph.program import Program, row_lengths, load
+from flowgraph.sources import held_by, in_memory
 from flowgraph.tensor import Hooks
 
 CACHE_SIZE = 512
@@ -82,11 +83,7 @@ def compiled(graph: Graph) -> Compiled:
     """The program of a graph; one program serves graphs that differ in their number of rows alone."""
     layouts = choose_rows(graph)
     unknown, _ = unknown_rows(graph, layouts)
-    rows: dict[str, int] = {}
-    for node in graph.nodes():
-        for length, cut in zip(node.type.shape, layouts.produced(node), strict=True):
-            if cut is not None and isinstance(length, int):
-                rows.setdefault(cut.mesh, length // cut.times)
+    rows = row_lengths(graph, layouts)
     inputs = {node for node in graph.inputs if any(layouts.produced(node))}
     fed = {cut.mesh for node in inputs for cut in layouts.produced(node) if cut is not None}
     program = COMPILED.get(structure(unknown), lambda: Program(unknown))
@@ -174,20 +171,23 @@ def detached(run: Cone) -> Graph:
 
 def evaluate(nodes: Sequence[Node], client: Any = None, scheduler: Any = None) -> None:
     """Give each of `nodes` its value, and every node on the way that a user holds."""
+    for node in nodes:
+        if node.memo is not None and not isinstance(node.memo, np.ndarray):
+            node.memo = load(node.memo, client, scheduler)  # outside the lock: Dask tasks may be anybody's
     with _LOCK:
         wanted = [node for node in nodes if node.memo is None]
-        for node in nodes:
-            if node.memo is not None and not isinstance(node.memo, np.ndarray):
-                node.memo = np.asarray(node.memo)  # a source, joined into one array
         if not wanted:
             return
         own = cone(wanted)
         entry = BINDINGS.get(own.key, lambda: compiled(detached(own)))
-        values = [node.memo for node in own.leaves]
+        values = [held_by(node, node.memo) for node in own.leaves]
     results = entry.program.run(values, client, scheduler, entry.rows)
     with _LOCK:
         for node, value in zip(own.fetch, results, strict=True):
-            keep(node, value)
+            keep(node, in_memory(value))
+    for node in nodes:
+        if not isinstance(node.memo, np.ndarray):  # what was asked for is an input, under another name
+            node.memo = load(node.memo, client, scheduler)
 
 
 def keep(node: Node, value: Any) -> None:

@@ -195,9 +195,7 @@ def bind(rule: Rule, shapes: Sequence[Shape], wanted: Shape | None = None) -> Bi
             f"it takes {len(rule.operands)}",
             "Give as many tensors as the operation takes.",
         )
-    spans = [
-        len(shape) - len(axes) + 1 for axes, shape in zip(rule.operands, shapes, strict=True) if ELLIPSIS in axes
-    ]
+    spans = [len(shape) - len(axes) + 1 for axes, shape in zip(rule.operands, shapes, strict=True) if ELLIPSIS in axes]
     widest = max(spans, default=0)
     sizes: dict[str, Size] = {}
     operands = []

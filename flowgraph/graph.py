@@ -12,7 +12,6 @@ import numpy as np
 from flowgraph.op import Attrs, Inferred, Op, infer, kernel_parameters
 from flowgraph.types import TensorType, static_size
 
-
 _count = itertools.count().__next__
 FOREVER = 1 << 62
 

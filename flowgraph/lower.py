@@ -260,9 +260,8 @@ class Lowering:
 
     def _pieces(self, node: Node, start: int, stop: int, axis: int) -> Any:
         source = self.sources[node]
-        if axis and source.tasks():  # other tasks' results are cut by rows: join them first
-            shape = source.type.shape
-            return self.spec.List(self.spec.List(self._value(node), start, stop, axis, shape))
+        if axis and not isinstance(source, Held):  # its parts are rows: join them first
+            return self.spec.List(self.spec.List(self._value(node), start, stop, axis, source.type.shape))
         return piece_arguments(source.pieces(start, stop, axis))
 
     def _loop(self, stage: LoopStage) -> None:

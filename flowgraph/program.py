@@ -19,13 +19,13 @@ import numpy as np
 from flowgraph.errors import ShapeError
 from flowgraph.graph import Graph, Node, toposort
 from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
-from flowgraph.lower import Bound, Lowering, Result, assemble, lower_window, run_here
-from flowgraph.partition import insert, known_layouts, rows_of
+from flowgraph.lower import Bound, Lowering, Result, assemble, lower_value, lower_window, run_here
+from flowgraph.partition import Layouts, choose_rows, insert, known_layouts, rows_of
 from flowgraph.passes import optimise
 from flowgraph.run import Executor, resolve
 from flowgraph.schedule import schedule
 from flowgraph.sources import has_tasks, owner_of_tasks, pieces
-from flowgraph.sources import resolve as load
+from flowgraph.sources import resolve as open_piece
 
 SHARD_TILES = 8
 """A shard has at least so many tiles, if the plan chooses: less work is not worth a task."""
@@ -40,9 +40,14 @@ class Program:
         wishes = _wishes(graph)
         optimised = optimise(graph)
         layouts = known_layouts(optimised)
+        self.static_rows: dict[str, int] = {}
+        """Numbers of rows that the graph itself fixes, where its lengths could not be left open."""
+        if not layouts.choices:
+            layouts = choose_rows(optimised)
+            self.static_rows = row_lengths(optimised, layouts)
         meshes = {n: rows[1].mesh for n in optimised.nodes() if (rows := rows_of(layouts.produced(n))) is not None}
         partial = {n: layouts.choices[n].cut.mesh for n in layouts.choices if layouts.contracts(n)}
-        self.plan = schedule(optimised, meshes, partial)
+        self.plan = schedule(optimised, meshes, partial, self.static_rows)
         self.parts = insert(optimised, layouts)
         self.phases = stages(self.parts)
         self.emitter = Emitter(self.parts, self.plan, self.phases)
@@ -96,7 +101,7 @@ class Program:
             if cut is not None:
                 axis, how = cut
                 whole = isinstance(value, np.ndarray)
-                found = [value] if whole else map(load, pieces(value, 0, value.type.shape[axis], axis))
+                found = [value] if whole else map(open_piece, pieces(value, 0, value.type.shape[axis], axis))
                 fed.append(Rows(list(found), node.types[0].dtype, axis, how.times))
             else:
                 fed.append(clean(value, node.types[0].dtype))
@@ -111,7 +116,7 @@ class Program:
         self, values: Sequence[Any], given: Mapping[str, int] | None, of_inputs: bool = True
     ) -> dict[str, int]:
         """The number of rows of each mesh axis; raises ShapeError where inputs disagree (`of_inputs`)."""
-        rows = dict(given) if given is not None else {}
+        rows = self.static_rows | dict(given if given is not None else {})
         for cut, value in zip(self.input_cuts, values, strict=True):
             if cut is None:
                 continue
@@ -170,6 +175,16 @@ class Program:
         return cut_rows(rows, unit, wish)
 
 
+def row_lengths(graph: Graph, layouts: Layouts) -> dict[str, int]:
+    """The number of rows of each mesh axis, as far as the lengths in the graph say it."""
+    rows: dict[str, int] = {}
+    for node in graph.nodes():
+        for length, cut in zip(node.type.shape, layouts.produced(node), strict=True):
+            if cut is not None and isinstance(length, int):
+                rows.setdefault(cut.mesh, length // cut.times)
+    return rows
+
+
 def cut_rows(rows: int, unit: int, wish: int | Sequence[int]) -> tuple[tuple[int, int], ...]:
     """`rows` cut into shards that start on multiples of `unit`: at the roundest ones within 5% of an even cut.
 
@@ -218,6 +233,17 @@ def _run(bound: Bound, executor: Executor) -> list[Any]:
     keys = list(dict.fromkeys(key for result in results for key in result.keys))
     found = dict(zip(keys, executor.get(lowering.graph, keys), strict=True))
     return [collect(result, found) for result in results]
+
+
+def load(source: Any, client: Any = None, scheduler: Any = None) -> Any:
+    """The whole value of a source as one array."""
+    if not has_tasks([source]):
+        return np.asarray(source)
+    if client is None and scheduler is None:
+        client = owner_of_tasks([source])
+    key = (f"flowgraph-value-{uuid.uuid4().hex[:12]}", 0, 0)
+    (value,) = resolve(client, scheduler).get(lower_value(source, key), [key])
+    return value
 
 
 def run_window(

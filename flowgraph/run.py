@@ -128,8 +128,8 @@ def _processes(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
     from dask import config
     from dask.multiprocessing import get
 
-    # Dask deals six tasks at a time to a process; ours are few and long, so each process gets its share of them.
-    chunk = config.get("chunksize", None) or -1
+    # Dask deals six tasks at a time to a process; ours are few and long.
+    chunk = config.get("chunksize", None) or 1
     with sending():
         return get(graph, list(keys), optimize_graph=False, chunksize=chunk)
 

@@ -47,15 +47,20 @@ class Schedule:
         return leaf
 
 
-def schedule(graph: Graph, meshes: Mapping[Node, str], partial: Mapping[Node, str]) -> Schedule:
-    """The schedule of `graph`; `meshes` says over which row factor a node's result is cut, `partial` which are partial."""
+def schedule(
+    graph: Graph, meshes: Mapping[Node, str], partial: Mapping[Node, str], lengths: Mapping[str, int] | None = None
+) -> Schedule:
+    """The schedule of `graph`; `meshes` says over which row factor a node's result is cut, `partial` which are partial.
+
+    `lengths` are the numbers of rows where the types of the graph contain them; unknown ones count as 1 anyway.
+    """
     calls = {node: _call(node) for node in graph.nodes() if not node.is_leaf}
     tile, nbytes = {}, {}
     for mesh in dict.fromkeys([*meshes.values(), *partial.values()]):
         own = [node for node, where in partial.items() if where == mesh]
         nbytes[mesh] = sum(value_bytes(node.type) for node in own)
         heavy = nbytes[mesh] >= HEAVY_BYTES or _heavy_operand(graph, meshes, mesh) >= HEAVY_BYTES
-        rows = _nearest_power(TILE_BYTES / max(_row_bytes(graph, meshes, mesh), 1))
+        rows = _nearest_power(TILE_BYTES / max(_row_bytes(graph, meshes, mesh) / (lengths or {}).get(mesh, 1), 1))
         low = HEAVY_ROWS if heavy else TILE_ROWS[0]
         tile[mesh] = min(max(rows, low), TILE_ROWS[1])
     return Schedule(tile, nbytes, calls)

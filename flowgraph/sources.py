@@ -18,7 +18,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,16 +46,18 @@ def interval(axis: int, start: int, stop: int) -> tuple[slice, ...]:
 
 @dataclass(frozen=True, slots=True)
 class FilePiece:
-    """The elements start to stop along `axis` of an array in a .npy file; opened where it is read."""
+    """The rows start to stop of an array in a .npy file; opened where it is read."""
 
     path: str
     start: int
     stop: int
-    axis: int = 0
+    cut: tuple[int, int, int] | None = None
+    """Of these rows, only (axis, start, stop)."""
 
     def array(self) -> Array:
         """The elements, mapped into memory."""
-        return _mapped(self.path)[interval(self.axis, self.start, self.stop)]
+        rows = _mapped(self.path)[self.start : self.stop]
+        return rows if self.cut is None else rows[interval(*self.cut)]
 
 
 _MAPS: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
@@ -95,8 +97,10 @@ class HeldPiece:
         path = self.held.path()
         if path is None:
             return np.asarray, (np.ascontiguousarray(self.array()),)
-        start = self.held.offset if self.axis == 0 else 0
-        return FilePiece, (path, self.start + start, self.stop + start, self.axis)
+        first = self.held.offset
+        if self.axis:
+            return FilePiece, (path, first, first + len(self.held.array), (self.axis, self.start, self.stop))
+        return FilePiece, (path, first + self.start, first + self.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +199,8 @@ _DIRECTORY = _Directory()
 class Held:
     """An array of this process as a source. Where it is pickled it goes into a file, once for all its receivers."""
 
-    def __init__(self, array: Array, inside: bool = False) -> None:
+    def __init__(self, array: Array) -> None:
         self.array = array
-        self.inside = inside
-        """Whether it never goes into a file: it came from a process that does not share its disk."""
         self.offset = 0
         """The row of the file that is row 0 of the array."""
         self._path: str | None = None
@@ -233,7 +235,7 @@ class Held:
 
     def path(self) -> str | None:
         """The file with the array, written if need be; None if it travels inside tasks."""
-        if self.array.nbytes < SMALL_BYTES or not self.array.ndim or self.inside or _SENDING.inside:
+        if self.array.nbytes < SMALL_BYTES or not self.array.ndim or _SENDING.inside:
             return None
         with self._lock:
             sample = _sample(self.array)
@@ -265,8 +267,8 @@ class Held:
     def __reduce__(self) -> Any:
         path = self.path()
         if path is None:
-            return Held, (np.ascontiguousarray(self.array), True)
-        return Files, ([FilePiece(path, self.offset, self.offset + len(self.array))], self.type)
+            return Parts, ([np.ascontiguousarray(self.array)], self.type)
+        return Parts, ([FilePiece(path, self.offset, self.offset + len(self.array))], self.type)
 
 
 def _sample(array: Array) -> bytes:
@@ -341,6 +343,11 @@ def pieces(value: Any, start: int, stop: int, axis: int) -> list[Any]:
     return value.pieces(start, stop, axis)  # type: ignore[no-any-return]
 
 
+def in_memory(value: Any) -> Any:
+    """The array that a value stands for, where it is one array; else the value."""
+    return value.array if isinstance(value, Held) else value
+
+
 @contextmanager
 def portable(values: Sequence[Any]) -> Iterator[list[Any]]:
     """A context in which `values` can be sent to other processes many times: their files are written once, and go after."""
@@ -408,7 +415,8 @@ class _Chunked:
         while number <= last and (self._offsets[number] < stop or not found):
             low, high = self._offsets[number], self._offsets[number + 1]
             if max(start, low) < min(stop, high) or stop <= start:
-                found.append(self.piece(number, start - low, max(min(stop, high), start) - low))
+                first = max(start, low)
+                found.append(self.piece(number, first - low, max(min(stop, high), first) - low))
             number += 1
         return found
 
@@ -428,9 +436,27 @@ class _Chunked:
         parts = [resolve(one) for one in self.whole()]
         return np.concatenate(parts, dtype=dtype if dtype is not None else self._type.dtype)
 
+    def __getstate__(self) -> Any:
+        return self.__dict__ | {"_joined": None}
 
-class Blocks(_Chunked):
-    """Rows in several arrays, one after the other."""
+
+class Parts(_Chunked):
+    """Rows in several arrays or files, one after the other."""
+
+    def __init__(self, parts: Sequence[Any], of: TensorType) -> None:
+        super().__init__([len(one) if isinstance(one, np.ndarray) else one.stop - one.start for one in parts], of)
+        self.parts = list(parts)
+
+    def piece(self, number: int, start: int, stop: int) -> Any:
+        """A piece of one of the parts."""
+        part = self.parts[number]
+        if isinstance(part, np.ndarray):
+            return part[start:stop]
+        return replace(part, start=part.start + start, stop=part.start + stop)
+
+
+class Blocks(Parts):
+    """Rows in several arrays of this process."""
 
     def __init__(self, blocks: Sequence[Array]) -> None:
         if not blocks:
@@ -444,30 +470,8 @@ class Blocks(_Chunked):
                     f"block 0 is {first.dtype} of shape {first.shape}, block {number} is {one.dtype} of {one.shape}",
                     "Give blocks with one row a sample that differ only in their number of rows.",
                 )
-        rows = [len(one) for one in blocks]
-        super().__init__(rows, tensor_type((sum(rows), *first.shape[1:]), first.dtype.newbyteorder("=")))
-        self.blocks = [Held(one) for one in blocks]
-
-    def piece(self, number: int, start: int, stop: int) -> Any:
-        """A part of a block."""
-        return HeldPiece(self.blocks[number], start, stop, 0)
-
-
-class Files(_Chunked):
-    """Rows in several .npy files, one after the other."""
-
-    def __init__(self, parts: Sequence[FilePiece], of: TensorType | None = None) -> None:
-        if of is None:
-            arrays = [one.array() for one in parts]
-            rows = sum(len(one) for one in arrays)
-            of = tensor_type((rows, *arrays[0].shape[1:]), arrays[0].dtype.newbyteorder("="))
-        super().__init__([one.stop - one.start for one in parts], of)
-        self.parts = list(parts)
-
-    def piece(self, number: int, start: int, stop: int) -> Any:
-        """A part of a file."""
-        part = self.parts[number]
-        return FilePiece(part.path, part.start + start, part.start + stop)
+        of = tensor_type((sum(len(one) for one in blocks), *first.shape[1:]), first.dtype.newbyteorder("="))
+        super().__init__([HeldPiece(Held(one), 0, len(one), 0) for one in blocks], of)
 
 
 class DaskRows(_Chunked):
@@ -478,7 +482,11 @@ class DaskRows(_Chunked):
 
     def __init__(self, keys: Sequence[Any], lengths: Sequence[int], of: TensorType, tasks: Mapping[Any, Any]) -> None:
         super().__init__(lengths, of)
-        self.keys, self._tasks = list(keys), tasks
+        self.keys, self._tasks = tuple(keys), tasks
+
+    def at(self, keys: Sequence[Any]) -> DaskRows:
+        """The same rows as the results of other tasks, which are in the graph already."""
+        return DaskRows(keys, self.lengths, self._type, {})
 
     def piece(self, number: int, start: int, stop: int) -> Any:
         """A part of a chunk."""

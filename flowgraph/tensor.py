@@ -301,7 +301,7 @@ def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
             common = node.types[0].dtype if common is None else promote(common, node.types[0].dtype)
     for index in weak:
         value = args[index]
-        kind = type(value)
+        kind: Any = type(value)
         if kind not in _WEAK:  # a subclass, such as np.float64 of float
             kind = next(one for one in (int, float, complex) if isinstance(value, one))
         if common is None:
@@ -534,7 +534,12 @@ class Tensor:
         return _logical("logical_not", self)
 
     def __getitem__(self, key: Any) -> Tensor:
-        return OPS["getitem"](self, key=_index(key, self.ndim))  # type: ignore[no-any-return]
+        parts = _index(key, self.ndim)
+        result: Tensor = OPS["getitem"](self, key=parts)
+        if isinstance(self.node.memo, np.ndarray):  # a view of a known value costs nothing, and is data like any other
+            view = self.node.memo[tuple(slice(*one[1:]) if isinstance(one, tuple) else one for one in parts)]
+            result.node.memo, result.node.inputs, result.node.depth = np.asarray(view), (), 0
+        return result
 
     # The methods that numpy people type without thinking.
 
@@ -613,7 +618,7 @@ class Tensor:
         return get(graph, keys, **kwargs)
 
     def compute(self, **kwargs: Any) -> Any:
-        """The value as a numpy array, computed by the scheduler that Dask would choose (`scheduler=` to choose another)."""
+        """The value as a numpy array, computed by the scheduler that Dask would choose, or by `scheduler=`."""
         from dask.base import compute
 
         return compute(self, **kwargs)[0]
@@ -660,20 +665,22 @@ _OPERAND_MARKS = ("__flowgraph_tensor__", "__array__", "__dask_graph__")
 
 
 def _is_operand(value: Any) -> bool:
-    return type(value) in _OPERANDS or any(hasattr(value, mark) for mark in _OPERAND_MARKS) or isinstance(value, int | float)
+    if type(value) in _OPERANDS or isinstance(value, int | float):
+        return True
+    return any(hasattr(value, mark) for mark in _OPERAND_MARKS)
 
 
 def _binary(name: str, left: Any, right: Any) -> Tensor:
     """An operator; what can not become a tensor is left to the other operand's class."""
     if not (_is_operand(left) and _is_operand(right)):
-        return NotImplemented
+        return NotImplemented  # type: ignore[no-any-return]
     return apply(OPS[name], (left, right), {})  # type: ignore[no-any-return]
 
 
 def _logical(name: str, *operands: Any) -> Tensor:
     """&, | and ~ for conditions; on integers they would mean bits, which is another operation."""
     if not all(map(_is_operand, operands)):
-        return NotImplemented
+        return NotImplemented  # type: ignore[no-any-return]
     for one in operands:
         if (dtype := convert(one).dtype).kind != "b":
             raise DTypeError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any
 
@@ -183,7 +184,7 @@ def promote(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
 
 
 @lru_cache(maxsize=4096)
-def promote_scalar(kind: type, dtype: np.dtype[Any]) -> np.dtype[Any]:
+def promote_scalar(kind: Hashable, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype of a Python scalar of type `kind` beside a tensor of `dtype`: scalars are weak, they take its dtype."""
     if kind is bool or dtype.kind == "c":
         return dtype

@@ -119,6 +119,7 @@ def main(given: Sequence[str] | None = None) -> int:
         print(report.case_text(outcomes[-1], asked.scale), end="\n\n", flush=True)
     about |= report.versions(outcomes)
     settings = {"scale": asked.scale, "rounds": asked.rounds, "threads": options.threads}
+    print(report.summary(outcomes), end="\n\n")
     print("\n".join(f"{name}: {value}" for name, value in {**about, **settings}.items()))
     if asked.markdown:
         print(f"\n{report.markdown(outcomes, about, asked.scale)}")

@@ -43,7 +43,7 @@ def cluster() -> Iterator[Client]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # the default port may be taken
             memory_limit=0,
             silence_logs=logging.ERROR,
         ) as local,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,7 +44,8 @@ def connected(spec: str | None, quiet: bool) -> Iterator[Any]:
     if spec is None:
         yield None
         return
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters reaches the user as an error
+    for name in ("distributed", "asyncio"):  # what matters reaches the user as an error
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         if is_local(spec):
             client = _started(stack, spec, quiet)
@@ -77,9 +79,23 @@ def _started(stack: ExitStack, spec: str, quiet: bool) -> Any:
         )
     )
     client = stack.enter_context(Client(cluster, set_as_default=False))
+    client.register_plugin(_plugin())
     where = f", dashboard: {cluster.dashboard_link}" if bokeh else ""
     note(quiet, f"running on {count} processes of this machine{where}")
     return client
+
+
+def _plugin() -> Any:
+    """A plugin with which workers leave Ctrl-C to the process that started them; a terminal sends it to all."""
+    from distributed import WorkerPlugin
+
+    class LeaveInterrupts(WorkerPlugin):
+        name = "flowgraph-leave-interrupts"
+
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return LeaveInterrupts()
 
 
 def _reached(stack: ExitStack, address: str, quiet: bool) -> Any:

@@ -364,15 +364,17 @@ class Block:
         call = f"{self.names.function(node.op.kernel)}({self._arguments(node, node.op.kernel)})"
         name = f"v{self.numbers[node]}"
         lines = self._lines(node)
+        operands = "".join(f", {self.array(one)}" for one in read_operands(node))
         if len(node.types) > 1:
-            line = f"{name} = {call}"
+            self.names.objects["owned"] = owned
+            line = f"{name} = [owned(one, one.dtype{operands}) for one in {call}]"
         elif node in self.preset:
             lines.append((f"{self.preset[node]}[...] = {call}", node))
             self.text[node] = self.preset[node]
             return
         else:
-            self.names.objects["ascontiguous"] = as_contiguous
-            line = f"{name} = ascontiguous({call}, {self.names.dtype(node.type.dtype)})"
+            self.names.objects["owned"] = owned
+            line = f"{name} = owned({call}, {self.names.dtype(node.type.dtype)}{operands})"
         lines.append((line, node))
         self.text[node] = name
         if node in self.invariant:
@@ -525,9 +527,10 @@ def _reshapes_only(node: Node, source: Node) -> bool:
     return True
 
 
-def as_contiguous(value: Any, dtype: Any) -> Any:
-    """`value` in C order and of `dtype`."""
-    return np.asarray(value, dtype, order="C")
+def owned(value: Any, dtype: Any, *operands: Any) -> Any:
+    """`value` in C order, of `dtype`, and in memory of its own: a kernel may hand back an operand, whose buffer is reused."""
+    result = np.asarray(value, dtype, order="C")
+    return result.copy() if any(np.may_share_memory(result, one) for one in operands) else result
 
 
 def affine_text(name: str, times: int, plus: int) -> str:

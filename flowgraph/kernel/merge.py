@@ -39,7 +39,7 @@ def merged(merges: Merges, left: State, right: State, own_left: bool) -> State:
 
 def copied(state: State) -> State:
     """`state` in arrays of its own."""
-    return [one.copy() if isinstance(one, np.ndarray) else one for one in state]
+    return [tuple(np.array(part) for part in one) if isinstance(one, tuple) else one.copy() for one in state]
 
 
 class Stack:

@@ -27,7 +27,7 @@ def constant(value: Any, dtype: Any = None, shape: Any = None) -> Tensor:
     >>> fg.constant(3, shape=[1, 2]).tolist()
     [[3, 3]]
     """
-    wanted = None if shape is None else checked_shape(freeze(shape))
+    wanted: Any = None if shape is None else checked_shape(freeze(shape))
     if isinstance(value, Tensor):
         tensor = value if dtype is None else cast(value, dtype)
         if wanted is None:
@@ -80,7 +80,7 @@ def cast(x: Any, dtype: Any) -> Tensor:
     [1]
     """
     tensor, wanted = own(x), as_dtype(dtype)
-    return tensor if tensor.dtype == wanted else astype(tensor, dtype=wanted)  # type: ignore[no-any-return]
+    return tensor if tensor.dtype == wanted else astype(tensor, dtype=wanted)
 
 
 def zeros_like(x: Any) -> Tensor:

@@ -91,7 +91,7 @@ def _power_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Any:
 
     def of_exponent() -> Tensor:
         safe = where(x > 0, x, 1)
-        return g * out * where(x > 0, log(safe), 0)
+        return g * out * where(x > 0, log(safe), 0)  # type: ignore[no-any-return]
 
     return (lambda: g * where(y == 0, 0, y * power(x, where(y == 0, 1, y) - 1)), of_exponent)
 
@@ -194,7 +194,7 @@ def _select_dtype(types: Any, attrs: Any) -> Any:
     return (np.dtype(np.bool_), common, common), common
 
 
-where = define(
+where: Op = define(
     "where",
     "..., ..., ... -> ...",
     numerics.select,
@@ -232,7 +232,6 @@ minimum = define(
     gradient=lambda g, out, x, y: (lambda: where(x <= y, g, 0), lambda: where(x <= y, 0, g)),
     doc="The smaller of x and y; at a tie the gradient goes to x.",
 )
-
 
 
 def _comparison(name: str, kernel: np.ufunc, text: str) -> Op:

@@ -45,7 +45,7 @@ def softplus(x: Array, out: Array | None = None) -> Array:
     return out
 
 
-_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+_UNSIGNED: dict[int, Any] = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
 def select(condition: Array, x: Array, y: Array, out: Array | None = None) -> Array:
@@ -76,8 +76,7 @@ def logsumexp(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
     largest = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
     shift = np.where(np.isfinite(largest), largest, 0).astype(x.dtype)
     total = np.sum(np.exp(x - shift), axis=axes, keepdims=True)
-    result = np.log(total) + shift
-    return result if keepdims else np.squeeze(result, axes)
+    return logsumexp_finish((largest, total), axes, keepdims)
 
 
 def logsumexp_partial(x: Array, axes: tuple[int, ...], keepdims: bool) -> tuple[Array, Array]:
@@ -102,7 +101,7 @@ def logsumexp_finish(state: tuple[Array, Array], axes: tuple[int, ...], keepdims
     """The logarithm of the whole sum."""
     largest, total = state
     shift = np.where(np.isfinite(largest), largest, 0).astype(total.dtype)
-    result = np.log(total) + shift
+    result: Array = np.log(total) + shift
     return result if keepdims else np.squeeze(result, axes)
 
 
@@ -110,10 +109,11 @@ def softmax(x: Array, axis: int, out: Array | None = None) -> Array:
     """exp(x) / sum(exp(x)) along `axis`, with the largest element taken out."""
     out = np.subtract(x, np.max(x, axis=axis, keepdims=True, initial=-np.inf), out)
     np.exp(out, out)
-    return np.divide(out, np.sum(out, axis=axis, keepdims=True), out)  # type: ignore[no-any-return]
+    np.divide(out, np.sum(out, axis=axis, keepdims=True), out)
+    return out
 
 
-def variance_partial(x: Array, axes: tuple[int, ...], keepdims: bool, correction: float) -> tuple[Array, Array, Array]:
+def variance_partial(x: Array, axes: tuple[int, ...], keepdims: bool, correction: float) -> tuple[Any, Array, Array]:
     """(count, mean, sum of squared deviations) of one piece, in double precision."""
     count = np.float64(np.prod([x.shape[axis] for axis in axes]))
     mean = np.sum(x, axis=axes, keepdims=True, dtype=np.float64) / np.maximum(count, 1)
@@ -132,7 +132,7 @@ def variance_merge(left: tuple[Array, ...], right: tuple[Array, ...]) -> tuple[A
 def variance_finish(state: tuple[Array, ...], axes: tuple[int, ...], keepdims: bool, correction: float) -> Array:
     """The sum of squared deviations over (count - correction)."""
     count, _, squares = state
-    result = squares / np.float64(count - correction)
+    result: Array = squares / np.float64(count - correction)
     return result if keepdims else np.squeeze(result, axes)
 
 

@@ -76,7 +76,8 @@ def _uniform(key: Array, shape: Any, dtype: Any, at: Any) -> Array:
     raw = words(key, shape, at)
     bits = np.finfo(dtype).nmant + 1
     wide = np.result_type(dtype, np.float32)  # 11 bits overflow a float16 before they are scaled
-    return ((raw >> np.uint64(64 - bits)).astype(wide) * wide.type(2.0**-bits)).astype(dtype)
+    result: Array = (raw >> np.uint64(64 - bits)).astype(wide) * wide.type(2.0**-bits)
+    return result.astype(dtype)
 
 
 def _normal(key: Array, shape: Any, dtype: Any, at: Any) -> Array:
@@ -94,7 +95,8 @@ def _integers(key: Array, low: Array, high: Array, shape: Any, dtype: Any, at: A
     middle = top * span_bottom + ((bottom * span_bottom) >> np.uint64(32))
     carry = bottom * span_top + (middle & np.uint64(2**32 - 1))
     result = top * span_top + (middle >> np.uint64(32)) + (carry >> np.uint64(32))
-    return (result.astype(np.int64) + np.int64(low)).astype(dtype)
+    shifted: Array = result.astype(np.int64) + np.int64(low)
+    return shifted.astype(dtype)
 
 
 # Wichura's algorithm AS 241 (Applied Statistics 37, 1988), PPND16: relative error about 1e-16.
@@ -119,7 +121,7 @@ _TAIL = (
 
 
 def _ratio(x: Array, coefficients: Any) -> Array:
-    return np.polyval(coefficients[0], x) / np.polyval(coefficients[1], x)  # type: ignore[no-any-return]
+    return np.polyval(coefficients[0], x) / np.polyval(coefficients[1], x)
 
 
 def inverse_normal(p: Array) -> Array:

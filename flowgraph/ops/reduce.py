@@ -27,7 +27,7 @@ def _attrs(x: Any, /, axis: Any = None, keepdims: bool = False, *, axes: Any = N
 
 def spread(g: Tensor, x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
     """`g`, the result of a reduction of `x` over `axes`, stretched to the shape of `x` again."""
-    return broadcast_like(g if keepdims or not axes else expand_dims(g, axes), x)
+    return broadcast_like(g if keepdims or not axes else expand_dims(g, axes), x)  # type: ignore[no-any-return]
 
 
 def _samples() -> Any:
@@ -66,10 +66,14 @@ def _sum_dtype(types: Any, attrs: Any) -> Any:
     return (dtype,), dtype
 
 
+def _sum(x: Any, axes: Any, keepdims: bool) -> Any:
+    return np.sum(x, axis=axes, dtype=x.dtype, keepdims=keepdims)
+
+
 sum = define(
     "sum",
     _factors,
-    lambda x, axes, keepdims: np.add.reduce(x, axes, x.dtype, None, keepdims),
+    _sum,
     attrs=_attrs,
     dtype=_sum_dtype,
     combine="add",
@@ -88,11 +92,11 @@ def _extreme_gradient(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, ...], 
 
 
 def _max(x: Any, axes: Any, keepdims: bool) -> Any:
-    return np.maximum.reduce(x, axes, None, None, keepdims)
+    return np.max(x, axis=axes, keepdims=keepdims)
 
 
 def _min(x: Any, axes: Any, keepdims: bool) -> Any:
-    return np.minimum.reduce(x, axes, None, None, keepdims)
+    return np.min(x, axis=axes, keepdims=keepdims)
 
 
 def _extreme(name: str, kernel: Any, ufunc: np.ufunc, word: str) -> Op:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.errors import GradientError, ShapeError, UsageError
-from flowgraph.op import define
+from flowgraph.op import Op, define
 from flowgraph.tensor import Tensor, apply, convert, freeze, scalar_array
 from flowgraph.types import (
     DEFAULT_FLOAT,
@@ -52,7 +52,7 @@ def _transpose_attrs(x: Any, /, axes: Any = None) -> dict[str, Any]:
     return {"axes": order}
 
 
-transpose = define(
+transpose: Op = define(
     "transpose",
     lambda types, attrs: f"{' '.join(_names(types[0].ndim))} -> {' '.join(f'a{axis}' for axis in attrs['axes'])}",
     np.transpose,
@@ -150,7 +150,7 @@ def _group(axes: range, ones: list[int], parts: list[str], real: int) -> list[st
     return ["1" if axis in ones else whole for axis in axes]
 
 
-reshape = define(
+reshape: Op = define(
     "reshape",
     lambda types, attrs: reshape_factors(types[0].shape, attrs["shape"]),
     np.reshape,
@@ -216,7 +216,7 @@ def _squeeze_view(types: Any, attrs: Any) -> str:
     return f"{{0}}[{key}, ...]" if key else "{0}"  # without the dots a scalar would come out as no array
 
 
-squeeze = define(
+squeeze: Op = define(
     "squeeze",
     _squeeze_factors,
     np.squeeze,
@@ -492,7 +492,7 @@ def _scatter_factors(types: Any, attrs: Any) -> str:
     return f"{part}, ~ {whole} -> {whole}"
 
 
-scatter_slice = define(
+scatter_slice: Op = define(
     "scatter_slice",
     _scatter_factors,
     _scatter_slice,

@@ -45,10 +45,13 @@ def _is_worked_on(layouts: Layouts, mesh: str) -> bool:
 
 
 def _candidates(graph: Graph) -> list[tuple[Node, float]]:
-    """The nodes that may be cut by hand of the planner, with the lengths of their first axes."""
+    """The nodes that may be cut by hand of the planner, with the lengths of their first axes.
+
+    One row is no candidate: an axis of length 1 stretches where it meets a longer one, rows do not.
+    """
     found = []
     for node in graph.nodes():
-        if not node.type.ndim or (node.is_leaf and node.attr("kind") == "key"):
+        if not node.type.ndim or node.type.shape[0] == 1 or (node.is_leaf and node.attr("kind") == "key"):
             continue
         length = node.type.shape[0]
         rows = float(length) if isinstance(length, int) else float("inf")

@@ -19,7 +19,7 @@ _IDENTITIES = frozenset({"astype", "reshape", "broadcast_to", "broadcast_like", 
 def _rule(node: Node, inputs: tuple[Node, ...]) -> Node:
     if node.op.name == "shard":
         return inputs[0]
-    if node.op.name in _IDENTITIES and inputs[0].type == node.type:
-        if node.op.name != "getitem" or all(part == ("slice", None, None, None) for part in node.attr("key")):
-            return inputs[0]
+    same = node.op.name in _IDENTITIES and inputs[0].type == node.type
+    if same and (node.op.name != "getitem" or all(part == ("slice", None, None, None) for part in node.attr("key"))):
+        return inputs[0]
     return node if inputs == node.inputs else make_node(node.op, inputs, node.attrs, node.where)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from flowgraph.graph import Graph, Node, call_kernel, make_node
@@ -24,10 +26,12 @@ def _rule(node: Node, inputs: tuple[Node, ...]) -> Node:
             with np.errstate(all="ignore"):
                 values = [np.asarray(one.attr("value"), one.type.dtype) for one in inputs]
                 (result,) = call_kernel(node, values)
-            return _constant(np.asarray(result, node.type.dtype), node)
+            # Constants are told apart by value, and -0.0 equals 0.0: such a number is left to the program.
+            if not np.signbit(np.where(result == 0, result, 0)):
+                return _constant(np.asarray(result, node.type.dtype), node)
     return node if inputs == node.inputs else make_node(node.op, inputs, node.attrs, node.where)
 
 
-def _constant(value: np.ndarray, node: Node) -> Node:  # type: ignore[type-arg]
+def _constant(value: np.ndarray[Any, Any], node: Node) -> Node:
     held = value.astype(node.type.dtype).item()
     return make_node(OPS["constant"], (), (("dtype", node.type.dtype), ("value", held)), node.where)

@@ -1,11 +1,11 @@
-"""simplify: rewrite a few forms into cheaper ones. Each rule is a function of a node whose operands are simple already."""
+"""simplify: rewrite a few forms into cheaper ones. A rule is a function of a node whose operands are simple already."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from flowgraph.graph import Graph, Node, make_node, operand_types
-from flowgraph.op import OPS, infer
+from flowgraph.op import OPS, infer, kernel_parameters
 
 
 def simplify(graph: Graph) -> Graph:
@@ -21,12 +21,20 @@ def simplify(graph: Graph) -> Graph:
 def _rule(node: Node, inputs: tuple[Node, ...]) -> Node:
     if inputs != node.inputs:
         node = make_node(node.op, inputs, node.attrs, node.where)
+    better: Node | None = node
+    while better is not None:
+        node, better = better, _better(better)
+    return node
+
+
+def _better(node: Node) -> Node | None:
+    """What the first rule that has something to say makes of `node`."""
     for rule in _RULES.get(node.op.name, ()) or _BY_FACTORS.get(str(node.op.factors), ()):
         better = rule(node)
         if better is not None:
             assert better.type == node.type, f"{rule.__name__}: {node} became {better}"
             return better
-    return node
+    return None
 
 
 def _new(name: str, *inputs: Node, like: Node, **attrs: object) -> Node:
@@ -58,7 +66,7 @@ def unstretch(node: Node) -> Node | None:
 def stretch_last(node: Node) -> Node | None:
     """negative(broadcast(x)) = broadcast(negative(x)): compute on the few elements, stretch afterwards."""
     (x,) = node.inputs
-    if x.op.name not in ("broadcast_like", "broadcast_to"):
+    if x.op.name not in ("broadcast_like", "broadcast_to") or "at" in kernel_parameters(node.op.kernel):
         return None
     small = make_node(node.op, (x.inputs[0],), node.attrs, node.where)
     return make_node(x.op, (small, *x.inputs[1:]), x.attrs, node.where)
@@ -70,7 +78,7 @@ def _leading_ones(node: Node) -> bool:
 
 
 def drop_one(node: Node) -> Node | None:
-    """x * 1 = x and x / 1 = x."""
+    """`x * 1` = x and `x / 1` = x."""
     x, y = node.inputs
     if _is_constant(y, 1) and x.type == node.type:
         return x
@@ -80,7 +88,7 @@ def drop_one(node: Node) -> Node | None:
 
 
 def group_scalars(node: Node) -> Node | None:
-    """s * (t * x) = (s * t) * x for scalars s and t: one pass over x instead of two."""
+    """`s * (t * x)` = (s * t) * x for scalars s and t: one pass over x instead of two."""
     for s, product in (node.inputs, node.inputs[::-1]):
         if _is_scalar(s) and product.op.name == "multiply" and not _is_scalar(product):
             for t, x in (product.inputs, product.inputs[::-1]):
@@ -90,7 +98,7 @@ def group_scalars(node: Node) -> Node | None:
 
 
 def power_of_small(node: Node) -> Node | None:
-    """x ** 1 = x and x ** 2 = x * x."""
+    """`x ** 1` = x and `x ** 2` = square(x)."""
     x, y = node.inputs
     if _is_constant(y, 1) and x.type == node.type:
         return x

@@ -30,6 +30,8 @@ STEPS = 500
 LEARNING_RATE = 0.1
 _FLAT_STEPS = 50
 _HOPELESS = 2.0
+_BYTES_A_SECOND = 1e9
+_WINDOW_SECONDS = 0.5
 
 Progress = Callable[[int, int, float], object]
 
@@ -142,6 +144,7 @@ class _Fit:
                 steps=steps,
                 batch_size=options.batch_size,
                 seed=options.seed,
+                window=self._window() if options.batch_size is None else None,
                 client=self.client,
                 scheduler=self.scheduler,
                 progress=told,
@@ -149,6 +152,11 @@ class _Fit:
             )
         except DivergedError as error:
             raise self._diverged(error.found) from error
+
+    def _window(self) -> int:
+        """Steps a run: of those numbers that meet every `_FLAT_STEPS` the largest that shows progress now and then."""
+        seconds = self.data.rows * (len(self.data.feature_names) + 1) * self.dtype.itemsize / _BYTES_A_SECOND
+        return next((count for count in (50, 25, 10, 5, 2) if count * seconds <= _WINDOW_SECONDS), 1)
 
     def _prediction(self, x: Tensor) -> Tensor:
         """Of the scaled target, shape `(rows,)`."""
@@ -218,7 +226,11 @@ class Cooling:
 
 
 class _Plateau:
-    """Whether the last losses are all the same, but for rounding: then further steps would change nothing."""
+    """Whether the last losses are all the same, but for rounding: then further steps would change nothing.
+
+    It answers at fixed steps only. Asked after each run of steps, whose number is a matter of time, it would make the
+    result one too.
+    """
 
     def __init__(self, dtype: Any) -> None:
         self._tolerance = 8 * float(np.finfo(dtype).eps)
@@ -228,7 +240,7 @@ class _Plateau:
         self._last = [*self._last, *losses[-_FLAT_STEPS:].tolist()][-_FLAT_STEPS:]
         high, low = max(self._last), min(self._last)
         # Below the floor a fit is exact for every purpose, and its loss would shrink for ever.
-        return len(self._last) == _FLAT_STEPS and high - low <= self._tolerance * max(high, 1e-8)
+        return done % _FLAT_STEPS == 0 and len(self._last) == _FLAT_STEPS and high - low <= self._tolerance * max(high, 1e-8)
 
 
 def _tensor(blocks: Sequence[NDArray[Any]]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -43,17 +44,18 @@ class Unit(NamedTuple):
 
     name: str
     factor: float
-    digits: int
 
     def text(self, value: float) -> str:
-        """`value`, in seconds or bytes, in this unit."""
-        return f"{value * self.factor:,.{self.digits}f} {self.name}"
+        """`value`, in seconds or bytes, in this unit, with three digits that matter."""
+        number = value * self.factor
+        digits = max(2 - math.floor(math.log10(number)), 0) if number > 0 else 0
+        return f"{number:,.{min(digits, 4)}f} {self.name}"
 
 
-SECONDS = Unit("s", 1, 4)
-MILLISECONDS = Unit("ms", 1e3, 2)
-MICROSECONDS = Unit("us", 1e6, 1)
-MEGABYTES = Unit("MB", 1e-6, 1)
+SECONDS = Unit("s", 1)
+MILLISECONDS = Unit("ms", 1e3)
+MICROSECONDS = Unit("us", 1e6)
+MEGABYTES = Unit("MB", 1e-6)
 
 
 class Target(NamedTuple):

@@ -35,10 +35,10 @@ def case_text(outcome: Outcome, scale: float) -> str:
     """The table of a case, quickest first, and its targets."""
     case = outcome.case
     lines = [f"{case.name}: {case.heading(scale)}"]
-    rows = [["", case.measure, "to flowgraph", "spread", "off"]]
+    rows = [["", case.measure, "flowgraph = 1", "spread", "off"]]
     own = outcome.entries.get("flowgraph")
     for name, entry in sorted(outcome.entries.items(), key=lambda item: item[1].value):
-        ratio = f"{entry.value / own.value:.2f}x" if own is not None and own.value else ""
+        ratio = f"{entry.value / own.value:.2f}" if own is not None and own.value else ""
         rows.append([name, case.unit.text(entry.value), ratio, _spread(entry), _off(outcome, name, entry)])
     lines += ["  " + line for line in table(rows).splitlines()] if outcome.entries else []
     lines += [f"  left out: {name} ({why})" for name, why in outcome.left_out.items()]
@@ -68,7 +68,18 @@ def _judged(outcome: Outcome, target: Target) -> str:
         return "not measured"
     other, found, met = verdict
     text = f"{found:.2f}x" if other else outcome.case.unit.text(found)
-    return f"{text}{f' ({other})' if target.of == BEST_PEER else ''}, {'met' if met else 'MISSED'}"
+    return f"{text}{f' ({other})' if target.of == BEST_PEER else ''}, {'met' if met else 'missed'}"
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """How many targets are met, and which are not."""
+    judged = [(one, target, one.verdict(target)) for one in outcomes for target in one.case.targets]
+    measured = [(one, target, verdict[2]) for one, target, verdict in judged if verdict is not None]
+    lines = [f"targets: {sum(met for _, _, met in measured)} of {len(measured)} met"]
+    for one, target, met in measured:
+        if not met:
+            lines.append(f"  missed: {one.case.name}: {target.text(one.case.unit)}: {_judged(one, target)}")
+    return "\n".join(lines)
 
 
 def markdown(outcomes: Sequence[Outcome], about: Mapping[str, str], scale: float) -> str:

@@ -52,7 +52,7 @@ class Entry:
     about: dict[str, Any] = field(default_factory=dict)
     """Versions, BLAS, calls a turn."""
     off: float | None = None
-    """The largest difference from the results of the one that all are compared with."""
+    """The largest difference from what the contenders find in the middle; of two, from the other."""
 
     @property
     def value(self) -> float:
@@ -213,28 +213,36 @@ def _take(outcome: Outcome, name: str, child: Child, word: str) -> bool:
 
 
 def compare(entries: Mapping[str, Entry]) -> None:
-    """Note how far the results of each are from numpy's, or from the first's."""
-    with_results = {name: one for name, one in entries.items() if one.found}
-    if not with_results:
-        return
-    first = with_results.get("numpy") or next(iter(with_results.values()))
-    for entry in with_results.values():
-        if entry is not first:
-            entry.off = difference(entry.found, first.found)
+    """Note how far the results of each are from those in the middle of all: none is beyond doubt, float32 sums differ."""
+    found = {name: one.found for name, one in entries.items() if one.found}
+    for name, own in found.items():
+        others = list(found.values()) if len(found) > 2 else [one for other, one in found.items() if other != name]
+        entries[name].off = difference(own, middle(others)) if others else None
 
 
-def difference(found: Mapping[str, Any], first: Mapping[str, Any]) -> float:
-    """The largest difference of an entry, relative to the largest entry of its array.
+def middle(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The median of every number."""
+    names = [name for name in found[0] if all(name in one for one in found)]
+    return {
+        name: {
+            "head": [statistics.median(numbers) for numbers in zip(*(one[name]["head"] for one in found), strict=True)],
+            "top": statistics.median(one[name]["top"] for one in found),
+        }
+        for name in names
+    }
+
+
+def difference(found: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    """The largest difference of two numbers, relative to the largest entry of their array.
 
     An array of small entries is measured by a hundredth of the largest entry of all arrays instead: the gradient of an
     intercept may be 0 but for rounding.
     """
-    common = [name for name in first if name in found]
-    floor = 0.01 * max((first[name]["top"] for name in common if name != "loss"), default=0)
+    floor = 0.01 * max((one["top"] for name, one in other.items() if name != "loss"), default=0.0)
     worst = 0.0
-    for name in common:
-        size = max(first[name]["top"], floor if name != "loss" else 0) or 1
-        for a, b in zip(found[name]["head"], first[name]["head"], strict=True):
-            worst = max(worst, abs(a - b) / size) if math.isfinite(a - b) else math.inf
-        worst = max(worst, abs(found[name]["top"] - first[name]["top"]) / size)
+    for name, one in other.items():
+        size = max(one["top"], 0.0 if name == "loss" else floor) or 1.0
+        pairs = zip([*found[name]["head"], found[name]["top"]], [*one["head"], one["top"]], strict=True)
+        for a, b in pairs:
+            worst = max(worst, abs(a - b) / size if math.isfinite(a - b) else math.inf)
     return worst

@@ -1,0 +1,433 @@
+"""The checks that every operation must pass, as functions of one call of an op. `test_ops.py` walks the table with them.
+
+    samples(op)        the calls to make: from `Op.samples`, else from the factor string
+    check_types        kernels return the shapes and dtypes that the definition says
+    check_value        reference and program agree with an oracle
+    check_gradient     first and second derivatives agree with central differences
+    check_cuts         every legal cut of every factor agrees with the whole
+    check_shards       any number of shards gives the same bits
+    check_unmutated    no operand is written to
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import flowgraph as fg
+from flowgraph import eager, schedule
+from flowgraph.errors import FlowgraphError
+from flowgraph.factors import ELLIPSIS, Axis, Rule, parse
+from flowgraph.graph import Graph, Node, call_kernel, interpret, make_input, toposort
+from flowgraph.op import COMBINES, Monoid, Op, kernel_parameters
+from flowgraph.partition.layout import legal_factors
+from flowgraph.tensor import Tensor, tensor_of
+from flowgraph.types import TensorType, is_float, tensor_type
+
+Array = np.ndarray[Any, Any]
+
+FLOATS = (np.float64, np.float32)
+DTYPES = (*FLOATS, np.int32, np.uint8, np.bool_)
+TOLERANCE = {2: 4e-3, 4: 4e-6, 8: 1e-12, 16: 1e-12}
+"""By the bytes of a real number: about thirty roundings."""
+
+
+# Samples.
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One call of an op."""
+
+    op: Op
+    operands: tuple[Any, ...]
+    """For each operand a shape, a TensorType or an array."""
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        shown = [f"{one.dtype}{list(one.shape)}" if hasattr(one, "dtype") else str(list(one)) for one in self.operands]
+        return f"{self.op.name}({', '.join([*shown, *(f'{key}={value}' for key, value in self.attrs.items())])})"
+
+    def draw(self, dtype: Any = np.float64, seed: int = 0) -> list[Array]:
+        """Read-only operands: shapes are filled with numbers of `dtype` from the op's domain."""
+        rng = np.random.default_rng([zlib.crc32(str(self).encode()), seed])
+        arrays = []
+        for one in self.operands:
+            if isinstance(one, np.ndarray):
+                array = one.copy()
+            elif isinstance(one, TensorType):
+                array = _numbers(rng, one.shape, one.dtype, self.op.domain)
+            else:
+                array = _numbers(rng, one, np.dtype(dtype), self.op.domain)
+            array.flags.writeable = False
+            arrays.append(array)
+        return arrays
+
+
+def _numbers(rng: np.random.Generator, shape: Any, dtype: np.dtype[Any], domain: tuple[float, float]) -> Array:
+    low, high = domain
+    if dtype.kind == "b":
+        return rng.random(shape) < 0.5
+    if dtype.kind == "f":
+        return np.asarray(rng.uniform(low, high, shape), dtype)
+    if dtype == np.uint64:
+        return rng.integers(0, 2**63, shape, dtype)
+    first = max(math.ceil(low), 0) if dtype.kind == "u" else math.ceil(low)
+    return np.asarray(rng.integers(first, math.floor(high) + 1, shape), dtype)
+
+
+def samples(op: Op) -> list[Sample]:
+    """The calls of `op` to check: its own samples, else what its factor string allows."""
+    if op.samples is not None:
+        return [Sample(op, tuple(operands), attrs) for operands, attrs in op.samples()]
+    if not isinstance(op.factors, str):
+        raise AssertionError(f"the factors of {op.name} depend on its attributes: define it with `samples=`")
+    return [Sample(op, shapes) for shapes in shapes_of(parse(op.factors))]
+
+
+ELLIPSES: dict[int, tuple[tuple[Any, ...], ...]] = {
+    0: ((),),
+    1: (((),), ((5,),), ((5, 4),), ((5, 3, 4),), ((0, 3),)),
+    2: (
+        ((5, 4), (5, 4)),
+        ((5, 4), (4,)),
+        ((), (5, 4)),
+        ((5, 1), (1, 4)),
+        ((3, 1, 4), (5, 1)),
+        ((), ()),
+        ((0, 3), (3,)),
+    ),
+    3: (((5, 4), (5, 4), (5, 4)), ((5, 4), (4,), ()), ((5, 1), (1, 4), (5, 4))),
+}
+"""What the ellipses of so many operands may stand for."""
+LENGTHS = (5, 3, 4, 2, 6)
+
+
+def shapes_of(rule: Rule) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """Operand shapes for a factor string, every factor with a length of its own."""
+    names = list(dict.fromkeys(name for axes in rule.operands for axis in axes for name in axis.factors))
+    lengths = dict(zip(names, itertools.cycle(LENGTHS), strict=False))
+    count = sum(ELLIPSIS in axes for axes in rule.operands)
+    for filling in ELLIPSES.get(count, ([(5, 4)] * count,)):
+        rest = iter(filling)
+        yield tuple(tuple(_lengths(axes, lengths, next(rest) if ELLIPSIS in axes else ())) for axes in rule.operands)
+
+
+def _lengths(axes: Sequence[Axis], lengths: Mapping[str, int], ellipsis: Sequence[int]) -> Iterator[int]:
+    for axis in axes:
+        if axis is ELLIPSIS:
+            yield from ellipsis
+        else:
+            yield math.prod(lengths[name] for name in axis.factors)
+
+
+# Graphs and programs.
+
+
+@dataclass
+class Call:
+    """A sample as a graph, on operands of given types."""
+
+    leaves: list[Node]
+    results: list[Node]
+
+    @property
+    def graph(self) -> Graph:
+        return graph_of(self.results, self.leaves)
+
+
+def graph_of(outputs: Sequence[Node], leaves: Sequence[Node]) -> Graph:
+    """The graph of `outputs`; its inputs are `leaves`, and after them the scalars that the expression holds."""
+    others = [node for node in toposort(outputs) if node.is_leaf and node not in leaves]
+    return Graph.of(outputs, [*leaves, *others])
+
+
+def values_of(graph: Graph, arrays: Sequence[Array]) -> list[Any]:
+    """What to feed `graph`: `arrays`, and after them the values of the scalars that the expression holds."""
+    return [*arrays, *(node.memo for node in graph.inputs[len(arrays) :])]
+
+
+def call(sample: Sample, types: Sequence[TensorType], data: int | None = None) -> Call:
+    """The nodes of `sample`. Operand number `data` is data, the others are variables; None: all are data."""
+    leaves = []
+    for number, one in enumerate(types):
+        kind = "key" if one.dtype == np.uint64 else "data" if data in (None, number) else "variable"
+        leaves.append(make_input(one, kind))
+    result = sample.op(*[tensor_of(leaf) for leaf in leaves], **sample.attrs)
+    tensors = result if isinstance(result, tuple) else (result,)
+    return Call(leaves, [tensor.node for tensor in tensors])
+
+
+def types_of(arrays: Sequence[Array]) -> list[TensorType]:
+    return [tensor_type(array.shape, array.dtype) for array in arrays]
+
+
+def differentiable(dtype: Any) -> bool:
+    return is_float(np.dtype(dtype))
+
+
+@contextmanager
+def tiles(low: int, high: int) -> Iterator[None]:
+    """A context in which tiles have between `low` and `high` rows, so that small data has several."""
+    before = schedule.TILE_ROWS, schedule.HEAVY_ROWS
+    schedule.TILE_ROWS, schedule.HEAVY_ROWS = (low, high), high
+    eager.COMPILED.clear()
+    try:
+        yield
+    finally:
+        schedule.TILE_ROWS, schedule.HEAVY_ROWS = before
+        eager.COMPILED.clear()
+
+
+def compiled(graph: Graph) -> eager.Compiled:
+    """The program of `graph`, made anew."""
+    eager.COMPILED.clear()
+    return eager.compiled(graph)
+
+
+def run(entry: eager.Compiled, feeds: Sequence[Any], shards: Any = None) -> list[Array]:
+    """What the program computes: at once, or with every row factor cut into `shards`."""
+    program = entry.program
+    if shards is None:
+        return [np.asarray(one) for one in program.run(feeds, rows=entry.rows)]
+    program.wishes = dict.fromkeys(program.meshes, shards)
+    return [np.asarray(one) for one in program.run(feeds, scheduler="synchronous", rows=entry.rows)]
+
+
+def same(got: Any, wanted: Any, what: str) -> None:
+    """Assert that two lists of arrays have equal bits."""
+    for number, (a, b) in enumerate(zip(got, wanted, strict=True)):
+        a, b = np.asarray(a), np.asarray(b)
+        assert a.dtype == b.dtype, f"{what}, result {number}: {a.dtype} and {b.dtype}"
+        assert a.shape == b.shape, f"{what}, result {number}: {a.shape} and {b.shape}"
+        assert a.tobytes() == b.tobytes(), f"{what}, result {number}: other bits\n{a}\n{b}"
+
+
+def close(got: Any, wanted: Any, what: str, factor: float = 1.0) -> None:
+    """Assert that two lists of arrays agree to the precision of the first."""
+    for number, (a, b) in enumerate(zip(got, wanted, strict=True)):
+        a, b = np.asarray(a), np.asarray(b)
+        where = f"{what}, result {number}"
+        assert a.shape == b.shape, f"{where}: {a.shape} and {b.shape}"
+        if a.dtype.kind != "f":
+            assert np.array_equal(a, b), f"{where}: {a} and {b}"
+            continue
+        rtol = TOLERANCE[a.dtype.itemsize] * factor
+        scale = np.abs(b[np.isfinite(b)]).max(initial=0)
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale, err_msg=where)
+
+
+# The checks.
+
+
+def check_types(sample: Sample, dtype: Any) -> None:
+    """Kernels return arrays of the shape and dtype that the definition infers, without any cast behind them."""
+    arrays = sample.draw(dtype)
+    made = call(sample, types_of(arrays))
+    graph = made.graph.check()
+    values: dict[Node, Any] = dict(zip(graph.inputs, values_of(graph, arrays), strict=True))
+    for node in graph:
+        if node.is_leaf:
+            continue
+        with np.errstate(all="ignore"):
+            results = call_kernel(node, [values[one] for one in node.inputs])
+        values[node] = results if len(results) > 1 else np.asarray(results[0])
+        assert len(results) == len(node.types), f"{node}: {len(results)} results, {len(node.types)} were inferred"
+        for result, of_type in zip(results, node.types, strict=True):
+            assert np.shape(result) == of_type.shape, f"{node}: the kernel returns shape {np.shape(result)}"
+            assert np.asarray(result).dtype == of_type.dtype, f"{node}: returns {np.asarray(result).dtype}"
+
+
+def check_value(sample: Sample, dtype: Any, oracle: Callable[..., Any]) -> None:
+    """The reference evaluator and the compiled program agree with `oracle(*operands, **attributes)`."""
+    arrays = sample.draw(dtype)
+    graph = call(sample, types_of(arrays)).graph
+    feeds = values_of(graph, arrays)
+    reference = interpret(graph, feeds)
+    exact = arrays
+    if all(one.dtype.kind == "f" for one in reference):  # the oracle has all the precision there is
+        exact = [one.astype(np.float64) if one.dtype.kind in "biuf" and one.dtype != np.uint64 else one for one in arrays]
+    with np.errstate(all="ignore"):
+        wanted = oracle(*exact, **sample.attrs)
+    wanted = list(wanted) if isinstance(wanted, tuple) else [wanted]
+    close(reference, wanted, f"interpret {sample}")
+    found = run(compiled(graph), feeds)
+    close(found, wanted, f"program {sample}")
+    assert [one.dtype for one in found] == [one.dtype for one in reference]
+
+
+def check_gradient(sample: Sample) -> bool:
+    """First and second derivatives in random directions against central differences; False if there is nothing to derive."""
+    arrays = sample.draw(np.float64)
+    made = call(sample, types_of(arrays))
+    places = [number for number, one in enumerate(made.leaves) if is_float(one.type.dtype)]
+    outputs = [node for node in made.results if is_float(node.type.dtype)]
+    if not places or not outputs or not all(made.leaves[number].type.dtype == np.float64 for number in places):
+        return False
+    rng = np.random.default_rng(1)
+    leaves = list(made.leaves)
+    extra: list[Array] = []
+
+    def constant(shape: Any) -> Tensor:
+        extra.append(rng.uniform(0.5, 1.5, shape))
+        leaves.append(make_input(tensor_type(shape, np.float64), "data"))
+        return tensor_of(leaves[-1])
+
+    total = sum((tensor_of(node) * constant(node.type.shape)).sum() for node in outputs)
+    xs = [tensor_of(made.leaves[number]) for number in places]
+    try:
+        grads = fg.gradient(total, xs, unconnected="zero")
+    except fg.errors.GradientError:
+        if sample.op.gradient is None:
+            return False
+        raise
+    first = [constant(x.shape) for x in xs]
+    first_values = extra[-len(xs) :]
+    slope = sum((g * d).sum() for g, d in zip(grads, first, strict=True))
+    seconds = fg.gradient(slope, xs, unconnected="zero")
+    second = [constant(x.shape) for x in xs]
+    second_values = extra[-len(xs) :]
+    bend = sum((g * d).sum() for g, d in zip(seconds, second, strict=True))
+    for x, g in zip(xs, grads, strict=True):
+        assert g.type == x.type, f"{sample}: the gradient of {x.type} is {g.type}"
+    graph = graph_of([total.node, slope.node, bend.node], leaves).check()
+
+    def at(step: float, direction: Sequence[Array]) -> Array:
+        moved = list(arrays)
+        for number, along in zip(places, direction, strict=True):
+            moved[number] = arrays[number] + step * along
+        return np.array(interpret(graph, values_of(graph, [*moved, *extra])))
+
+    here, h = at(0.0, first_values), 1e-5
+    by_first = (at(h, first_values) - at(-h, first_values))[0] / (2 * h)
+    by_second = (at(h, second_values) - at(-h, second_values))[1] / (2 * h)
+    np.testing.assert_allclose(here[1], by_first, rtol=1e-6, atol=1e-7, err_msg=f"{sample}: gradient")
+    np.testing.assert_allclose(here[2], by_second, rtol=1e-6, atol=1e-7, err_msg=f"{sample}: second derivative")
+    feeds = values_of(graph, [*arrays, *extra])
+    close(run(compiled(graph), feeds), here, f"program of the gradient of {sample}", 10)
+    return True
+
+
+def check_cuts(sample: Sample, dtype: Any = np.float64) -> int:
+    """Every factor that may be cut, cut by hand into uneven pieces; returns how many factors that were."""
+    arrays = sample.draw(dtype)
+    made = call(sample, types_of(arrays))
+    graph = made.graph
+    values: dict[Node, Any] = dict(zip(graph.inputs, values_of(graph, arrays), strict=True))
+    count = 0
+    with np.errstate(all="ignore"):
+        for node in graph:
+            if node.is_leaf:
+                continue
+            operands = [values[one] for one in node.inputs]
+            whole = call_kernel(node, operands)
+            values[node] = whole if len(whole) > 1 else np.asarray(whole[0], node.type.dtype)
+            if node.op is not sample.op:
+                continue
+            binding = node.inferred().binding
+            for factor in legal_factors(node, binding):
+                length = binding.sizes[factor]
+                assert isinstance(length, int)
+                for marks in ([1], [length // 2], [1, length - 1]):
+                    edges = sorted({0, *marks, length})
+                    if len(edges) > 2:
+                        pieces = list(itertools.pairwise(edges))
+                        close([_by_pieces(node, operands, factor, pieces)], whole[:1], f"{sample} cut along {factor}")
+                        count += 1
+    return count
+
+
+def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Sequence[tuple[int, int]]) -> Any:
+    """The result of `node`, computed from consecutive pieces of `factor`."""
+    binding = node.inferred().binding
+    (result,) = binding.results
+
+    def span(axis: Axis, length: int, piece: tuple[int, int]) -> tuple[int, int, int]:
+        if not axis.factors or axis.factors[0] != factor:
+            return 0, length, length
+        inner = math.prod(binding.sizes[name] for name in axis.factors[1:])  # type: ignore[misc]
+        return piece[0] * inner, piece[1] * inner, length
+
+    def cut(array: Array, axes: Sequence[Axis], piece: tuple[int, int]) -> Array:
+        spans = [span(axis, length, piece) for axis, length in zip(axes, array.shape, strict=True)]
+        return np.ascontiguousarray(array[tuple(slice(start, stop) for start, stop, _ in spans)]).reshape(
+            [stop - start for start, stop, _ in spans]
+        )
+
+    parts = []
+    monoid = node.op.combine if isinstance(node.op.combine, Monoid) else None
+    contracted = factor in binding.contracted()
+    for piece in pieces:
+        cuts = [cut(one, axes, piece) for one, axes in zip(operands, binding.operands, strict=True)]
+        if contracted and monoid is not None:
+            parts.append(monoid.partial(*cuts, **_keywords(node, monoid.partial)))
+            continue
+        at = tuple(span(axis, length, piece) for axis, length in zip(result, node.type.shape, strict=True))
+        shape = tuple(stop - start for start, stop, _ in at)
+        parts.append(np.asarray(call_kernel(node, cuts, shape, at)[0]))
+        assert parts[-1].shape == shape, f"{node} cut along {factor}: a piece has shape {parts[-1].shape}, not {shape}"
+    if not contracted:
+        (axis,) = [number for number, one in enumerate(result) if one.factors[:1] == (factor,)]
+        return np.concatenate(parts, axis)
+    if monoid is not None:
+        state = parts[0]
+        for part in parts[1:]:
+            state = monoid.merge(state, part)
+        return np.asarray(monoid.finish(state, **_keywords(node, monoid.finish)), node.type.dtype)
+    assert isinstance(node.op.combine, str)
+    total = parts[0]
+    for part in parts[1:]:
+        total = COMBINES[node.op.combine](total, part)
+    return total
+
+
+def _keywords(node: Node, function: Any) -> dict[str, Any]:
+    return {name: value for name, value in node.attrs if name in kernel_parameters(function)}
+
+
+def check_shards(sample: Sample, dtype: Any = np.float32) -> int:
+    """Each operand in turn as the data whose rows are cut: any number of shards gives the bits of one."""
+    arrays = sample.draw(dtype)
+    count = 0
+    for number in [index for index, one in enumerate(arrays) if one.ndim] or [None]:
+        graph = call(sample, types_of(arrays), data=number).graph
+        feeds = values_of(graph, arrays)
+        wanted = interpret(graph, feeds)
+        with tiles(2, 2):
+            entry = compiled(graph)
+            one = run(entry, feeds, 1)
+            close(one, wanted, f"{sample} in tiles")
+            for shards in (2, 3, (0, 1, 0, 3)):
+                same(run(entry, feeds, shards), one, f"{sample} in {shards} shards")
+            count += bool(entry.program.meshes)
+    return count
+
+
+def check_unmutated(sample: Sample, dtype: Any = np.float64) -> None:
+    """Neither the kernel nor the program writes to an operand."""
+    arrays = [one.copy() for one in sample.draw(dtype)]
+    before = [one.tobytes() for one in arrays]
+    graph = call(sample, types_of(arrays)).graph
+    feeds = values_of(graph, arrays)
+    interpret(graph, feeds)
+    assert [one.tobytes() for one in arrays] == before, f"{sample}: the kernel writes to an operand"
+    results = run(compiled(graph), feeds)
+    assert [one.tobytes() for one in arrays] == before, f"{sample}: the program writes to an operand"
+    for result in results:
+        assert not any(np.shares_memory(result, one) for one in arrays), f"{sample}: a result is memory of an operand"
+
+
+def takes(sample: Sample, dtype: Any) -> bool:
+    """Whether the op accepts operands of `dtype`."""
+    try:
+        call(sample, types_of(sample.draw(dtype)))
+    except FlowgraphError:
+        return False
+    return True
