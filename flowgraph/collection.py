@@ -32,7 +32,7 @@ from flowgraph.sources import DaskRows, FilePiece, Held, HeldPiece, Parts, held_
 from flowgraph.tensor import Hooks, Tensor, tensor_of
 from flowgraph.types import as_dtype, tensor_type
 
-BUILTIN: Mapping[str, Op] = {**OPS, ITEM.name: ITEM}
+BUILTIN: Mapping[str, Op] = {**OPS, INPUT.name: INPUT, ITEM.name: ITEM}
 """The ops of flowgraph itself: in a recipe their name is enough."""
 
 _KEYS: weakref.WeakKeyDictionary[Node, Any] = weakref.WeakKeyDictionary()
@@ -104,9 +104,10 @@ def _unpacked(steps: bytes, leaves: Any, workers: int) -> Recipe:
 def _recipe(node: Node, workers: int, shared_disk: bool) -> tuple[Recipe, list[DaskRows]]:
     """The recipe of a node, and those of its leaves that other Dask tasks have."""
     order = cone([node]).order
-    order = [one for one in order if one is not node] + [node]
     number = {one: index for index, one in enumerate(order)}
-    steps, leaves, sources = [], [], []
+    steps: list[Step] = []
+    leaves: list[tuple[str, Any]] = []
+    sources: list[DaskRows] = []
     for one in order:
         if one.memo is not None and one.op is not OPS["constant"]:
             kind = one.attrs if one.is_leaf else (("kind", "data"), ("name", ""))
@@ -173,7 +174,7 @@ def optimize(graph: Any, keys: Any) -> dict[Any, Any]:
     given = ensure_dict(graph)
     found = waiting(given, run_alone)
     if not found:
-        return given  # type: ignore[no-any-return]
+        return dict(given)
     leaves: dict[str, Any] = {}
     for recipe, tasks in found.values():
         rest = iter(tasks)
@@ -226,7 +227,8 @@ def _surroundings() -> tuple[int, bool]:
     client = run.current_client()
     if client is None or client.asynchronous:
         return run.processors(), True
-    return max(sum(client.nthreads().values()), 1), run.shares_disk(client)
+    workers = client.nthreads()
+    return max(sum(workers.values()), 1), run.shares_disk(client, workers)
 
 
 def keys(tensor: Tensor) -> list[Any]:
@@ -240,7 +242,29 @@ def _first(results: Sequence[Any]) -> Any:
 
 def postcompute(tensor: Tensor) -> Any:
     """How Dask turns results into a value: `(function of the results of all keys, further arguments)`."""
+    _check_order()
     return _first, ()
+
+
+def _check_order() -> None:
+    """Raises UsageError where Dask is about to give results to the wrong collections.
+
+    It groups what is computed in one call by kind and returns the results group by group, so that those of
+    `dask.compute(tensor, array, tensor)` come in another order than was asked for.
+    """
+    frame: Any = sys._getframe(2)
+    while frame is not None and frame.f_code.co_name != "collections_to_expr":
+        frame = frame.f_back if frame.f_code.co_name != "compute" else None
+    together = frame.f_locals.get("collections") if frame is not None else None
+    if not isinstance(together, list | tuple):
+        return
+    kinds = [getattr(one, "__dask_optimize__", None) for one in together]
+    if sorted(range(len(kinds)), key=lambda number: kinds.index(kinds[number])) != list(range(len(kinds))):
+        raise UsageError(
+            f"to compute {', '.join(type(one).__name__ for one in together)} in one call",
+            "Dask returns the results of mixed collections in another order, group by group",
+            "Put collections of one kind next to each other: dask.compute(tensor, tensor, array, array).",
+        )
 
 
 def postpersist(tensor: Tensor) -> Any:
@@ -278,7 +302,7 @@ def token(tensor: Tensor) -> Any:
             if one.memo is not None and one.op is not OPS["constant"]:
                 parts.append(("value", str(one.type), tokenize(_content(one.memo))))
             else:
-                attrs = tokenize(*[(name, str(value), type(value).__name__) for name, value in one.attrs])
+                attrs = tokenize(*[(name, repr(value), type(value).__name__) for name, value in one.attrs])
                 parts.append((tokenize(_packed(one.op)), attrs, str([number[i] for i in one.inputs])))
         _TOKENS[node] = ("flowgraph", number[node], tuple(parts))
     return _TOKENS[node]
@@ -303,7 +327,7 @@ def _content(value: Any) -> Any:
 def compute(tensor: Tensor, **kwargs: Any) -> Any:
     """The value of a tensor as a numpy array. `scheduler` and `client` choose where; Dask gets all other arguments."""
     if set(kwargs) <= {"scheduler", "client"}:
-        if kwargs or tensor.node.memo is None or not isinstance(tensor.node.memo, np.ndarray):
+        if not isinstance(tensor.node.memo, np.ndarray):
             evaluate([tensor.node], **kwargs)
         return tensor.node.memo
     from dask.base import compute as dask_compute
@@ -329,7 +353,8 @@ def source(value: Any) -> DaskRows:
     Raises ShapeError where chunk sizes are not known, DTypeError for elements that are no numbers, and UsageError for
     collections that are no arrays.
     """
-    if not hasattr(value, "chunks") or not hasattr(value, "dtype"):
+    arrays = sys.modules.get("dask.array")  # a Delayed has every attribute, so the class must tell
+    if arrays is None or not isinstance(value, arrays.Array):
         raise UsageError(
             f"a tensor of a {type(value).__module__.partition('.')[0]} {type(value).__name__}",
             "of Dask's collections, only arrays have a shape and one dtype",

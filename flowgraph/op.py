@@ -239,6 +239,12 @@ def infer(op: Op, types: Types, given: Attrs) -> Inferred:
     return Inferred(tuple(sorted(attrs.items())), casts, results, binding)
 
 
+@cache
+def _keeps_bool(kernel: np.ufunc) -> bool:
+    """Whether `kernel` maps booleans to booleans."""
+    return f"{'?' * kernel.nin}->?" in kernel.types
+
+
 def _dtypes(
     op: Op, types: Types, attrs: Mapping[str, Any]
 ) -> tuple[tuple[np.dtype[Any], ...], tuple[np.dtype[Any], ...]]:
@@ -253,6 +259,6 @@ def _dtypes(
         common = promote(common, one.dtype)
     if op.dtype == "float" and not is_float(common):
         common = DEFAULT_FLOAT
-    if common.kind == "b" and op.kernel in (np.subtract, np.negative):
-        raise DTypeError(f"{op.name} of booleans", "booleans have no difference", "Cast to an integer or use `!=`.")
+    if common.kind == "b" and op.dtype == "promote" and isinstance(op.kernel, np.ufunc) and not _keeps_bool(op.kernel):
+        raise DTypeError(f"{op.name} of booleans", "it is not defined for them", "Cast to an integer, or use `!=`, `&`, `|`.")
     return (common,) * len(types), (np.dtype(np.bool_) if op.dtype == "bool" else common,)

@@ -12,20 +12,20 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
 from flowgraph.errors import ShapeError
-from flowgraph.graph import Graph, Node, toposort
+from flowgraph.graph import Graph, Node, toposort, value_bytes
 from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
 from flowgraph.lower import Bound, Lowering, Result, assemble, lower_value, lower_window, run_here
 from flowgraph.partition import Layouts, choose_rows, insert, known_layouts, rows_of
 from flowgraph.passes import optimise
 from flowgraph.run import Executor, resolve
-from flowgraph.schedule import schedule
-from flowgraph.sources import has_tasks, owner_of_tasks, pieces
-from flowgraph.sources import resolve as open_piece
+from flowgraph.schedule import HEAVY_BYTES, schedule
+from flowgraph.sources import DaskRows, has_tasks, owner_of_tasks, pieces, resolve as open_piece
 
 SHARD_TILES = 8
 """A shard has at least so many tiles, if the plan chooses: less work is not worth a task."""
@@ -147,15 +147,15 @@ class Program:
     def bind(self, values: Sequence[Any], rows: Mapping[str, int], workers: int) -> Bound:
         """The program met with values: shards are chosen here, after everything that decides bits."""
         leaf = {mesh: self.plan.leaf_tiles(mesh, max(count, 1)) for mesh, count in rows.items()}
-        shards = {mesh: self.shards(mesh, count, leaf[mesh], workers) for mesh, count in rows.items()}
+        chunks = self._chunks(values)
+        shards = {mesh: self.shards(mesh, n, leaf[mesh], workers, chunks.get(mesh, ())) for mesh, n in rows.items()}
         inputs = self.parts.graph.inputs
         held = {
             node: value if cut is not None or not isinstance(value, np.ndarray) else clean(value, node.type.dtype)
             for node, cut, value in zip(inputs, self.input_cuts, values, strict=True)
         }
-        outputs = tuple(
-            (node, found[0] if (found := rows_of(self.parts.layouts[node])) is not None else None) for node in self.outputs
-        )
+        cuts = [(node, rows_of(self.parts.layouts[node])) for node in self.outputs]
+        outputs = tuple((node, None if cut is None else cut[0]) for node, cut in cuts)
         stages = self.stages if any(count > self.plan.tile[mesh] for mesh, count in rows.items()) else self.small_stages
         if stages is self.small_stages:
             outputs = tuple((node, None) for node in self.outputs)
@@ -166,13 +166,46 @@ class Program:
         """Data of one tile as a single task."""
         return (one_stage(self.emitter, self.outputs),)
 
-    def shards(self, mesh: str, rows: int, leaf: int, workers: int) -> tuple[tuple[int, int], ...]:
-        """The (start, stop) rows of each shard of a mesh axis: the user's wish, else enough for the workers."""
+    def _chunks(self, values: Sequence[Any]) -> dict[str, tuple[int, ...]]:
+        """The rows of the chunks in which Dask tasks give the largest input of each mesh axis."""
+        found: dict[str, tuple[int, tuple[int, ...]]] = {}
+        for cut, value in zip(self.input_cuts, values, strict=True):
+            if cut is not None and cut[0] == 0 and isinstance(value, DaskRows):
+                size = value_bytes(value.type)
+                found[cut[1].mesh] = max(found.get(cut[1].mesh, (-1, ())), (size, value.lengths))
+        return {mesh: lengths for mesh, (_, lengths) in found.items()}
+
+    def shards(
+        self, mesh: str, rows: int, leaf: int, workers: int, chunks: Sequence[int] = ()
+    ) -> tuple[tuple[int, int], ...]:
+        """The (start, stop) rows of each shard of a mesh axis: the user's wish, else enough for the workers.
+
+        Where rows come in at least so many `chunks`, shards follow these: then one shard needs few of them at a time.
+        """
         unit = self.plan.tile[mesh] * leaf
         wish = self.wishes.get(mesh)
         if wish is None:
-            wish = max(min(2 * workers, -(-rows // (self.plan.tile[mesh] * SHARD_TILES))), 1)
+            heavy = self.plan.partial_bytes[mesh] >= HEAVY_BYTES  # each shard holds a few copies of the partial results
+            least = self.plan.tile[mesh] * SHARD_TILES
+            wish = max(min(workers if heavy else 2 * workers, -(-rows // least)), 1)
+            grouped = group_rows(chunks, least)
+            wish = grouped if len(grouped) >= wish else wish
         return cut_rows(rows, unit, wish)
+
+
+def group_rows(lengths: Sequence[int], least: int) -> tuple[int, ...]:
+    """Neighbouring `lengths` added up until each is at least `least`, but for the last.
+
+    >>> group_rows([3, 1, 1, 5, 2], 4)
+    (4, 6, 2)
+    """
+    groups: list[int] = []
+    for length in lengths:
+        if groups and groups[-1] < least:
+            groups[-1] += length
+        else:
+            groups.append(length)
+    return tuple(groups)
 
 
 def row_lengths(graph: Graph, layouts: Layouts) -> dict[str, int]:
@@ -199,16 +232,16 @@ def cut_rows(rows: int, unit: int, wish: int | Sequence[int]) -> tuple[tuple[int
         slack = 0.05 * units / wish
     else:
         total = max(sum(wish), 1)
-        ideal = [units * sum(wish[:number]) / total for number in range(len(wish) + 1)]
+        ideal = [units * before / total for before in accumulate(wish, initial=0)]
         slack = 0.0
     marks = [_roundest(mark, slack) for mark in ideal]
     marks[0], marks[-1] = 0, units
     edges = [min(mark * unit, rows) for mark in marks]
-    return tuple((a, max(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return tuple((a, max(a, b)) for a, b in pairwise(edges))
 
 
 def _roundest(mark: float, slack: float) -> int:
-    """The integer within `slack` of `mark` that is divisible by the highest power of two; the nearest if none is within."""
+    """The integer within `slack` of `mark` with the highest power of two in it; the nearest if none is within."""
     candidates = range(int(np.ceil(mark - slack)), int(np.floor(mark + slack)) + 1)
     if not candidates:
         return round(mark)

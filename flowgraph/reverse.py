@@ -78,7 +78,15 @@ def _rule(node: Node, operands: tuple[Node, ...], g: Any) -> Sequence[Any]:
     if len(node.types) > 1:
         g = tuple(_zeros_like(one) if part is None else part for one, part in zip(out, g, strict=True))
     shares = rule(g, out, *[tensor_of(one) for one in operands], **attrs)
-    return (shares,) if isinstance(shares, Tensor) or callable(shares) else shares
+    if shares is None or isinstance(shares, Tensor) or callable(shares):
+        shares = (shares,)  # of an op with one operand
+    if len(shares) != len(operands):
+        raise GradientError(
+            f"the gradient of {node.op.name}, made at {describe_line(node.where)}",
+            f"its rule gives {len(shares)} gradients, the op has {len(operands)} operands",
+            f"Let the rule of {node.op.name!r} return one tensor, function or None for each operand.",
+        )
+    return shares  # type: ignore[no-any-return]
 
 
 def _items(node: Node) -> tuple[Tensor, ...]:

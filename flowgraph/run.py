@@ -8,7 +8,7 @@ import tempfile
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,7 @@ class Executor:
 
 
 def resolve(client: Any = None, scheduler: Any = None) -> Executor:
-    """The executor to use: `client`, else `scheduler`, else the distributed client in force, else Dask's configured
-    scheduler, else threads.
+    """The executor to use: `client`, else `scheduler`, else the client in force, else Dask's setting, else threads.
 
     As in Dask, `dask.config.set(scheduler=...)` with the name of a local scheduler overrides a client that is merely
     there. Nothing is ever started that the user did not ask for. Raises UsageError for an asynchronous client.
@@ -150,7 +149,9 @@ def _patient(get: Get) -> Get:
 def _cluster(client: Any) -> Executor:
     if getattr(client, "asynchronous", False):
         raise UsageError(
-            "to run on an asynchronous client", "flowgraph waits for results", "Use a client made with asynchronous=False."
+            "to run on an asynchronous client",
+            "flowgraph waits for results",
+            "Use a client made with asynchronous=False.",
         )
     workers = sum(client.nthreads().values())
 
@@ -158,7 +159,7 @@ def _cluster(client: Any) -> Executor:
         from dask import config
         from distributed import KilledWorker
 
-        shared = shares_disk(client)
+        shared = shares_disk(client, client.nthreads())
         # Without a shared disk arrays do travel inside the graph, and the user knows how large they are.
         quiet = {} if shared else {"distributed.admin.large-graph-warning-threshold": "1 TiB"}
         try:
@@ -179,10 +180,10 @@ _PROBED: weakref.WeakKeyDictionary[Any, tuple[frozenset[str], bool]] = weakref.W
 _PROBE_LOCK = threading.Lock()
 
 
-def shares_disk(client: Any) -> bool:
-    """Whether all workers see a file that this process writes; asked once for each set of workers."""
+def shares_disk(client: Any, addresses: Iterable[str]) -> bool:
+    """Whether the workers at `addresses` all see files that this process writes; asked once for each set of workers."""
     with _PROBE_LOCK:
-        workers = frozenset(client.nthreads())
+        workers = frozenset(addresses)
         before = _PROBED.get(client)
         if before is not None and before[0] == workers:
             return before[1]

@@ -20,7 +20,7 @@ TILE_ROWS = (64, 16_384)
 """The smallest and the largest tile."""
 HEAVY_BYTES = 1 << 20
 """Partial results or whole operands of a product from this size on cost more than a small tile's rows ..."""
-HEAVY_ROWS = 256
+HEAVY_ROWS = 1024
 """... so that a tile must have at least so many."""
 LEAF_BUDGET_BYTES = 64 << 20
 """Above so many bytes of partial results there are at most 64 leaves; below, leaves may be as many as fit in them."""
@@ -71,7 +71,7 @@ def _nearest_power(number: float) -> int:
 
 
 def _row_bytes(graph: Graph, meshes: Mapping[Node, str], mesh: str) -> int:
-    """The most bytes a row that are alive at one time, when nodes are computed in order and die with their last user."""
+    """The most bytes a row that are alive at a time, when nodes are computed in order and die with their last user."""
     order = graph.nodes()
     last: dict[Node, int] = {}
     for position, node in enumerate(order):
@@ -104,7 +104,7 @@ def _heavy_operand(graph: Graph, meshes: Mapping[Node, str], mesh: str) -> int:
 def _call(node: Node) -> Call | None:
     """The numpy call that kernels emit for `node`."""
     op = node.op
-    if op.view is not None or isinstance(op.combine, Monoid) and op.call is None:
+    if op.view is not None or (isinstance(op.combine, Monoid) and op.call is None):
         return None
     if op.call is not None:
         return op.call(tuple(one.type for one in node.inputs), dict(node.attrs))

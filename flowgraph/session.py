@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
+import math
+import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from flowgraph import tree
-from flowgraph.eager import compiled
+from flowgraph.eager import PINNED, compiled, evaluate
 from flowgraph.errors import DTypeError, ShapeError, UsageError
-from flowgraph.graph import FOREVER, Graph, Node, make_input, toposort
+from flowgraph.graph import FOREVER, INPUT, Graph, Node, make_input, toposort
 from flowgraph.ops.random import next_key
-from flowgraph.tensor import ACTIVE, Tensor, as_array, convert, recorded, tensor_of
+from flowgraph.tensor import ACTIVE, Shared, Tensor, as_array, convert, recorded, shape_text, tensor_of
 from flowgraph.types import as_dtype, is_float, tensor_type
 
 
@@ -24,14 +26,24 @@ class _Names:
 
     def __init__(self) -> None:
         self.used: dict[str, int] = {}
+        self.lock = threading.Lock()
 
     def unique(self, name: str) -> str:
-        count = self.used.get(name, 0)
-        self.used[name] = count + 1
-        return name if count == 0 else f"{name}_{count}"
+        """`name`, with a number if there is a variable of this name."""
+        with self.lock:
+            count = self.used.get(name, 0)
+            found = name if count == 0 else f"{name}_{count}"
+            while count and found in self.used:  # somebody named a variable so
+                count += 1
+                found = f"{name}_{count}"
+            self.used[name] = count + 1
+            self.used.setdefault(found, 1)
+        return found
 
 
 _NAMES = _Names()
+SEEDED = 2**63
+"""The second word of the key of a draw that names its seed."""
 
 
 class Variable:
@@ -113,10 +125,12 @@ class Variable:
         return self.value().numpy()
 
     def assign(self, value: Any) -> Variable:
-        """Replace the value; returns the variable. Raises ShapeError or DTypeError for a value of another kind."""
-        new = convert(value, self.type.dtype if isinstance(value, bool | int | float | complex) else None)
-        if not isinstance(value, Tensor | Variable) and new.dtype != self.type.dtype:
-            new = new.astype(self.type.dtype)
+        """Replace the value; returns the variable.
+
+        Tensors and variables must have its dtype; numbers, lists and arrays are converted, but not from real numbers to
+        integers. Raises ShapeError or DTypeError for a value of another kind.
+        """
+        new = self._converted(value)
         if new.shape != self.type.shape:
             raise ShapeError(
                 f"to assign {new.type} to the variable {self.name!r} of shape {self.type.shape}",
@@ -133,8 +147,21 @@ class Variable:
         if trace is not None:
             trace.assign(self, new.node)
         else:
-            self.set(new.numpy())
+            array = new.numpy()
+            # A leaf may share memory with an array of the caller's; what a program computed is nobody else's.
+            self.set(array.copy() if new.node.is_leaf and array is not self._node.memo else array)
         return self
+
+    def _converted(self, value: Any) -> Tensor:
+        """`value` as a tensor, of the dtype of the variable where that changes no more than its precision."""
+        if not isinstance(value, Tensor | Variable) and not hasattr(value, "__dask_graph__"):
+            try:
+                given, own = np.asarray(value).dtype, self.type.dtype
+            except ValueError:  # a list whose rows differ in length: `convert` says so
+                return convert(value)
+            if np.can_cast(given, own, "same_kind") or given.kind + own.kind == "iu":
+                return convert(as_array(value, own))
+        return convert(value)
 
     def assign_add(self, delta: Any) -> Variable:
         """Add `delta` to the value; returns the variable."""
@@ -146,14 +173,21 @@ class Variable:
 
     def set(self, array: np.ndarray[Any, Any]) -> None:
         """Make `array` the value without a check; for rooms that computed it for this variable."""
+        old, nbytes = weakref.ref(self._node), array.nbytes
         self._node = self._leaf(array)
         self._handle = None
+        PINNED.replaced(old, nbytes)
 
     def __repr__(self) -> str:
-        shape = f"({', '.join(map(str, self.shape))}{',' if self.ndim == 1 else ''})"
+        shape = shape_text(self.shape)
+        if tracing():
+            return f"<fg.Variable '{self.name}' shape={shape} dtype={self.dtype}, symbolic>"
         value = np.array2string(self.numpy(), separator=", ", prefix="array(")
         text = f"array({value}, dtype={self.dtype})" if self.ndim else str(self.numpy())
         return f"<fg.Variable '{self.name}' shape={shape} dtype={self.dtype}, numpy={text}>"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value(), spec) if spec else str(self)
 
     def __len__(self) -> int:
         return len(self.value())
@@ -178,9 +212,7 @@ class Variable:
 
 
 def _unpickled_variable(array: Any, trainable: bool, name: str) -> Variable:
-    variable = Variable(array, trainable=trainable, dtype=array.dtype)
-    variable.name = name
-    return variable
+    return Variable(array, trainable=trainable, name=name, dtype=array.dtype)
 
 
 def _forward(name: str) -> Callable[..., Any]:
@@ -191,10 +223,11 @@ def _forward(name: str) -> Callable[..., Any]:
     return method
 
 
+_BINARY = ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or")
 for _name in (
-    *(f"__{left}{word}__" for word in ("add", "sub", "mul", "truediv", "pow", "matmul") for left in ("", "r")),
+    *(f"__{left}{word}__" for word in _BINARY for left in ("", "r")),
     "__neg__", "__pos__", "__abs__", "__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__", "__getitem__",
-    "__float__", "__int__", "__iter__", "__invert__",
+    "__float__", "__int__", "__complex__", "__index__", "__iter__", "__invert__",
 ):  # fmt: skip
     setattr(Variable, _name, _forward(_name))
 
@@ -203,6 +236,8 @@ class Trace:
     """What happens while a function is traced: which variables are read and assigned."""
 
     def __init__(self) -> None:
+        self.start = make_input(_SCALAR).serial
+        """Nodes with a lower serial number were made before."""
         self.variables: dict[Variable, Node] = {}
         """The leaf that stands for the value of each variable at the start."""
         self.current: dict[Variable, Node] = {}
@@ -227,7 +262,38 @@ class Trace:
         """The variables that were assigned, and their last values."""
         return {v: node for v, node in self.current.items() if node is not self.variables[v]}
 
+    def closed(self, outputs: Sequence[Node], given: Sequence[Node]) -> tuple[Graph, list[Node]]:
+        """The graph of `outputs` with two kinds of inputs: `given`, and what the trace took from outside; the latter.
 
+        From outside come tensors that were made before the trace, and all values that are known: numbers, data, keys.
+        """
+        own = set(given)
+
+        def is_outside(node: Node) -> bool:
+            if node in own or node.op.name == "constant":
+                return False
+            return node.memo is not None or node.is_leaf or node.serial < self.start
+
+        captured = [n for n in toposort(outputs, stop=lambda n: n in own or is_outside(n)) if is_outside(n)]
+        leaves = [*given, *captured]
+        new = {node: _stand_in(node) for node in leaves}
+        for node in toposort(outputs, stop=lambda n: n in own or is_outside(n)):
+            if node not in new:
+                new[node] = Node(node.op, tuple([new[one] for one in node.inputs]), node.attrs, node.types, node.where)
+        return Graph(tuple(new[node] for node in leaves), tuple(new[node] for node in outputs)), captured
+
+
+_SCALAR = tensor_type((), np.float32)
+
+
+def _stand_in(node: Node) -> Node:
+    """An input for the values of `node`."""
+    return Node(INPUT, (), (("kind", node.attr("kind") if node.is_leaf else "data"), ("name", "")), node.types)
+
+
+def is_drawn(node: Node) -> bool:
+    """Whether a value from outside is the key of a random draw, which is to be new in every run of the trace."""
+    return node.is_leaf and node.attr("kind") == "key" and int(node.memo[1]) != SEEDED
 
 
 def _trace() -> Trace | None:
@@ -269,39 +335,25 @@ class Traced:
         symbolic_args, symbolic_kwargs = tree.map_structure(stand_in, (args, kwargs))
         with trace_into(trace):
             result = function(*symbolic_args, **symbolic_kwargs)
-        self.structure = result
-        self.trace = trace
+            outputs = [convert(one).node for one in tree.flatten(result) if one is not None]
         updates = trace.updates()
-        outputs = [convert(one).node for one in tree.flatten(result) if one is not None]
+        self.structure = tree.map_structure(lambda one: one is not None, result)
+        """The form of the result: True where a tensor stands, False for None."""
+        self.trace = trace
         self.updates = tuple(updates)
         self.variables = tuple(trace.variables)
         self.arguments = tuple(leaves)
         self.outputs = outputs + list(updates.values())
-        given = {*leaves, *trace.variables.values()}
-        self.captured = [n for n in toposort(self.outputs, stop=_has_value) if n not in given and _has_value(n)]
-        """Values that the function took from outside: closures, drawn keys."""
-        leaves_in_order = [*leaves, *trace.variables.values(), *self.captured]
-        graph = self._closed(leaves_in_order)
+        graph, self.captured = trace.closed(self.outputs, [*leaves, *trace.variables.values()])
+        self.drawn = frozenset(node for node in self.captured if is_drawn(node))
         self.entry = compiled(graph)
         self.count = len(outputs)
 
-    def _closed(self, leaves: Sequence[Node]) -> Graph:
-        """The graph of the trace with captured values as inputs."""
-        stand_ins: dict[Node, Node] = {}
-        new: dict[Node, Node] = {}
-        for node in leaves:
-            kind = node.attr("kind") if node.is_leaf else "data"
-            stand_ins[node] = new[node] = Node(node.op if node.is_leaf else _INPUT, (), (("kind", kind), ("name", "")), node.types)
-        for node in toposort(self.outputs, stop=lambda n: n in stand_ins):
-            if node not in new:
-                new[node] = Node(node.op, tuple([new[one] for one in node.inputs]), node.attrs, node.types, node.where)
-        return Graph(tuple(stand_ins[node] for node in leaves), tuple(new[node] for node in self.outputs))
-
     def call(self, tensors: Sequence[Tensor], client: Any, scheduler: Any) -> Any:
         """Run the program: results as tensors, assignments committed together."""
-        values = [_value(tensor.node) for tensor in tensors]
-        values += [_value(variable._node) for variable in self.variables]
-        values += [next_key() if node.attr("kind") == "key" else _value(node) for node in self.captured]
+        values = [value_of(tensor.node) for tensor in tensors]
+        values += [value_of(variable._node) for variable in self.variables]
+        values += [next_key() if node in self.drawn else value_of(node) for node in self.captured]
         sources = (*(t.node for t in tensors), *(v._node for v in self.variables), *self.captured)
         since = min((node.since for node in sources), default=FOREVER)
         results = self.entry.program.run(values, client, scheduler, self.entry.rows)
@@ -316,31 +368,31 @@ class Traced:
         for variable in self.variables:
             new[self.trace.variables[variable]] = variable.value().node
         for node in self.captured:
-            fresh = node.is_leaf and node.attr("kind") == "key"
-            new[node] = make_input(node.type, "key", value=next_key()) if fresh else node
+            new[node] = make_input(node.type, "key", value=next_key()) if node in self.drawn else node
         for node in toposort(self.outputs, stop=lambda n: n in new):
             if node not in new:
                 inputs = tuple([new[one] for one in node.inputs])
                 new[node] = recorded(Node(node.op, inputs, node.attrs, node.types, node.where))
-        for variable in self.updates:
-            variable.assign(tensor_of(new[self.trace.current[variable]]))
+        assigned = [tensor_of(new[self.trace.current[variable]]) for variable in self.updates]
+        if not tracing() and not any(one.node.symbolic for one in assigned):
+            evaluate(
+                [one.node for one in assigned]
+            )  # before the first is assigned: one that fails leaves all as they were
+        for variable, value in zip(self.updates, assigned, strict=True):
+            variable.assign(value)
         return self._rebuilt([tensor_of(new[node]) for node in self.outputs[: self.count]])
 
     def _rebuilt(self, tensors: Sequence[Tensor]) -> Any:
         rest = iter(tensors)
-        return tree.map_structure(lambda one: None if one is None else next(rest), self.structure)
+        return tree.map_structure(lambda one: next(rest) if one else None, self.structure)
 
 
-_INPUT = make_input(tensor_type((), np.float32)).op
-
-
-def _has_value(node: Node) -> bool:
-    return node.memo is not None and node.op.name != "constant"
-
-
-def _value(node: Node) -> Any:
+def value_of(node: Node) -> Any:
+    """The value of a node that is no input, computed if it has to be."""
     if node.memo is None:
-        tensor_of(node).numpy()
+        evaluate([node])
+    elif type(node) is Shared:
+        node.check()
     return node.memo
 
 
@@ -352,7 +404,10 @@ def _evaluated(node: Node, value: Any, since: int) -> Tensor:
 
 
 def _is_tensor_like(value: Any) -> bool:
-    return isinstance(value, Tensor | Variable | np.ndarray) or hasattr(value, "__dask_graph__")
+    """Whether an argument is a tensor. A variable is none: it stays itself, so that it can be assigned and watched."""
+    if isinstance(value, Variable):
+        return False
+    return isinstance(value, Tensor | np.ndarray | np.floating) or hasattr(value, "__dask_graph__")
 
 
 class Function:
@@ -362,9 +417,11 @@ class Function:
         self.python_function = python_function
         self.client, self.scheduler = client, scheduler
         self.traces: dict[Any, Traced] = {}
+        self._of_instances: dict[int, tuple[Any, dict[Any, Traced]]] = {}
         functools.update_wrapper(self, python_function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the Python function returns, as tensors."""
         traced, tensors = self.traced(args, kwargs)
         symbolic = _trace() is not None or any(tensor.node.symbolic for tensor in tensors)
         if symbolic or ACTIVE.tapes:
@@ -397,15 +454,24 @@ class Function:
     def __get__(self, instance: Any, owner: Any) -> Any:
         if instance is None:
             return self
-        methods = self.__dict__.setdefault("_methods", weakref.WeakKeyDictionary())
-        if instance not in methods:
-            methods[instance] = Function(self.python_function.__get__(instance, owner), self.client, self.scheduler)
-        return methods[instance]
+        bound = Function(self.python_function.__get__(instance, owner), self.client, self.scheduler)
+        bound.traces = self._traces_of(instance)
+        return bound
+
+    def _traces_of(self, instance: Any) -> dict[Any, Traced]:
+        """The traces of this method for one instance; they go when it goes."""
+        key, known = id(instance), self._of_instances
+        if key not in known:
+            try:
+                known[key] = weakref.ref(instance, lambda _: known.pop(key, None)), {}
+            except TypeError:  # of a class with __slots__: traced anew for every call
+                return {}
+        return known[key][1]
 
 
 def _form(structure: Any) -> Any:
     """The shape of a nested structure, without its leaves."""
-    if isinstance(structure, dict):
+    if isinstance(structure, Mapping):
         return tuple((key, _form(value)) for key, value in structure.items())
     if isinstance(structure, list | tuple):
         return type(structure).__name__, tuple(_form(value) for value in structure)
@@ -421,6 +487,8 @@ def _hashable(value: Any) -> Any:
             "it is neither a tensor nor hashable, so calls can not be told apart by it",
             "Give tensors, arrays, numbers, strings, or structures of them.",
         ) from None
+    if isinstance(value, float) and (value == 0 or math.isnan(value)):  # -0.0 equals 0.0, and nan not even itself
+        return type(value), repr(value)
     return type(value), value
 
 
@@ -429,7 +497,7 @@ def function(python_function: Callable[..., Any] | None = None, *, client: Any =
 
     The signature is the shapes and dtypes of tensor arguments and the values of all others. What the function does
     besides computing tensors (printing, appending to a list) happens while it is traced, not in later calls. Variables
-    that it assigns change together when a call ends. Random draws are new in every call.
+    that it assigns change together when a call ends. Random draws are new in every call, unless they name a seed.
 
     >>> import flowgraph as fg
     >>> @fg.function
@@ -441,5 +509,3 @@ def function(python_function: Callable[..., Any] | None = None, *, client: Any =
     if python_function is None:
         return lambda one: Function(one, client, scheduler)
     return Function(python_function, client, scheduler)
-
-

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flowgraph.errors import DTypeError, FlowgraphError, ShapeError, UsageError
-from flowgraph.graph import FOREVER, Node, make_input, make_node
+from flowgraph.errors import DataError, DTypeError, FlowgraphError, ShapeError, UsageError
+from flowgraph.graph import FOREVER, INPUT, Node, make_input, make_node
 from flowgraph.op import OPS, Op, infer
-from flowgraph.types import Dim, Shape, as_dtype, promote, promote_scalar, python_dtype, tensor_type
+from flowgraph.types import Dim, Shape, TensorType, as_dtype, promote, promote_scalar, python_dtype, tensor_type
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
@@ -125,7 +125,7 @@ def convert(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
         return leaf()  # type: ignore[no-any-return]
     if isinstance(value, bool | int | float | complex):
         return tensor_of(scalar(value, dtype if dtype is not None else python_dtype(value)))
-    return tensor_of(make_input(*_leaf(value, dtype)))
+    return tensor_of(_leaf(value, dtype))
 
 
 def own(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
@@ -139,12 +139,48 @@ def own(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
     return convert(value, dtype)
 
 
-def _leaf(value: Any, dtype: np.dtype[Any] | None) -> tuple[Any, str, str, Any]:
+def _leaf(value: Any, dtype: np.dtype[Any] | None) -> Node:
     if hasattr(value, "__dask_graph__"):
         source = Hooks.collection.source(value)
-        return source.type, "data", "", source
+        return make_input(source.type, value=source)
     array = as_array(value, dtype)
-    return tensor_type(array.shape, array.dtype), "data", "", array
+    of_type = tensor_type(array.shape, array.dtype)
+    shared = array is value or (isinstance(value, np.ndarray) and array.base is value)
+    if shared and array.nbytes >= SHARED_BYTES and array.flags.writeable:
+        return Shared(of_type, array)
+    return make_input(of_type, value=array)
+
+
+SHARED_BYTES = 1024
+"""Arrays from so many bytes on are watched for changes while a tensor shares their memory."""
+
+
+class Shared(Node):
+    """A leaf over an array of the caller's, with a sample of its elements from the time when it was made."""
+
+    __slots__ = ("sample",)
+
+    def __init__(self, of_type: TensorType, array: np.ndarray[Any, Any]) -> None:
+        super().__init__(INPUT, (), _DATA, (of_type,))
+        self.memo = array
+        self.sample = _sample(array)
+
+    def check(self) -> None:
+        """Raise DataError if the array was changed since; runs that read it ask."""
+        if isinstance(self.memo, np.ndarray) and _sample(self.memo) != self.sample:
+            raise DataError(
+                f"to compute with a tensor that shares the memory of an array ({self.types[0]})",
+                "the array was changed after the tensor was made of it",
+                "Make the tensor of a copy (`fg.constant`), or make a new one (`fg.asarray`) after each change.",
+            )
+
+
+_DATA = (("kind", "data"), ("name", ""))
+
+
+def _sample(array: np.ndarray[Any, Any]) -> bytes:
+    """At most 16 elements, evenly spaced: quick to take, and hardly any change leaves all of them alone."""
+    return array.flat[:: -(-array.size // 16)].tobytes()
 
 
 def as_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
@@ -312,6 +348,15 @@ def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
             dtype = promote_scalar(kind, common)
         nodes[index] = scalar(value, dtype, index in op.structural)
     return nodes
+
+
+class _Threads:
+    """Dask's threaded scheduler, imported when it is asked for: collections that are computed together must share it."""
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        from dask.threaded import get
+
+        return get
 
 
 class Tensor:
@@ -611,17 +656,11 @@ class Tensor:
     def __dask_optimize__(graph: Any, keys: Any, **kwargs: Any) -> Any:
         return Hooks.collection.optimize(graph, keys)
 
-    @staticmethod
-    def __dask_scheduler__(graph: Any, keys: Any, **kwargs: Any) -> Any:
-        from dask.threaded import get
-
-        return get(graph, keys, **kwargs)
+    __dask_scheduler__ = _Threads()
 
     def compute(self, **kwargs: Any) -> Any:
-        """The value as a numpy array, computed by the scheduler that Dask would choose, or by `scheduler=`."""
-        from dask.base import compute
-
-        return compute(self, **kwargs)[0]
+        """The value as a numpy array, computed by the scheduler that Dask would choose, or by `scheduler=` or `client=`."""
+        return Hooks.collection.compute(self, **kwargs)
 
     def persist(self, **kwargs: Any) -> Tensor:
         """A tensor whose value is computed and kept where Dask's scheduler puts it."""

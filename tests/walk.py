@@ -1,12 +1,13 @@
-"""The checks that every operation must pass, as functions of one call of an op. `test_ops.py` walks the table with them.
+"""The checks that every operation must pass, as functions of one call of an op. `test_ops.py` walks the table by them.
 
-    samples(op)        the calls to make: from `Op.samples`, else from the factor string
-    check_types        kernels return the shapes and dtypes that the definition says
-    check_value        reference and program agree with an oracle
-    check_gradient     first and second derivatives agree with central differences
-    check_cuts         every legal cut of every factor agrees with the whole
-    check_shards       any number of shards gives the same bits
-    check_unmutated    no operand is written to
+samples(op)        the calls to make: from `Op.samples`, else from the factor string
+check_types        kernels return the shapes and dtypes that the definition says
+check_value        reference and program agree with an oracle
+check_gradient     first and second derivatives agree with central differences
+check_cuts         every legal cut of every factor agrees with the whole
+check_shards       any number of shards gives the same bits
+check_unmutated    no operand is written to
+check_in_place     operands that are results of other ops may lend their memory
 """
 
 from __future__ import annotations
@@ -74,11 +75,11 @@ class Sample:
 def _numbers(rng: np.random.Generator, shape: Any, dtype: np.dtype[Any], domain: tuple[float, float]) -> Array:
     low, high = domain
     if dtype.kind == "b":
-        return rng.random(shape) < 0.5
+        return np.asarray(rng.random(shape) < 0.5)
     if dtype.kind == "f":
         return np.asarray(rng.uniform(low, high, shape), dtype)
     if dtype == np.uint64:
-        return rng.integers(0, 2**63, shape, dtype)
+        return np.asarray(rng.integers(0, 2**63, shape, dtype))
     first = max(math.ceil(low), 0) if dtype.kind == "u" else math.ceil(low)
     return np.asarray(rng.integers(first, math.floor(high) + 1, shape), dtype)
 
@@ -253,7 +254,9 @@ def check_value(sample: Sample, dtype: Any, oracle: Callable[..., Any]) -> None:
     reference = interpret(graph, feeds)
     exact = arrays
     if all(one.dtype.kind == "f" for one in reference):  # the oracle has all the precision there is
-        exact = [one.astype(np.float64) if one.dtype.kind in "biuf" and one.dtype != np.uint64 else one for one in arrays]
+        exact = [
+            one.astype(np.float64) if one.dtype.kind in "biuf" and one.dtype != np.uint64 else one for one in arrays
+        ]
     with np.errstate(all="ignore"):
         wanted = oracle(*exact, **sample.attrs)
     wanted = list(wanted) if isinstance(wanted, tuple) else [wanted]
@@ -264,7 +267,7 @@ def check_value(sample: Sample, dtype: Any, oracle: Callable[..., Any]) -> None:
 
 
 def check_gradient(sample: Sample) -> bool:
-    """First and second derivatives in random directions against central differences; False if there is nothing to derive."""
+    """First and second derivatives in random directions against central differences; False where there are none."""
     arrays = sample.draw(np.float64)
     made = call(sample, types_of(arrays))
     places = [number for number, one in enumerate(made.leaves) if is_float(one.type.dtype)]
@@ -332,15 +335,13 @@ def check_cuts(sample: Sample, dtype: Any = np.float64) -> int:
             if node.op is not sample.op:
                 continue
             binding = node.inferred().binding
-            for factor in legal_factors(node, binding):
+            for factor in sorted(legal_factors(node, binding)):
                 length = binding.sizes[factor]
                 assert isinstance(length, int)
-                for marks in ([1], [length // 2], [1, length - 1]):
-                    edges = sorted({0, *marks, length})
-                    if len(edges) > 2:
-                        pieces = list(itertools.pairwise(edges))
-                        close([_by_pieces(node, operands, factor, pieces)], whole[:1], f"{sample} cut along {factor}")
-                        count += 1
+                for marks in ([1], [length // 2], [1, length - 1]) if length > 1 else ():
+                    pieces = list(itertools.pairwise(sorted({0, *marks, length})))
+                    close([_by_pieces(node, operands, factor, pieces)], whole[:1], f"{sample} cut along {factor}")
+                    count += 1
     return count
 
 
@@ -422,6 +423,25 @@ def check_unmutated(sample: Sample, dtype: Any = np.float64) -> None:
     assert [one.tobytes() for one in arrays] == before, f"{sample}: the program writes to an operand"
     for result in results:
         assert not any(np.shares_memory(result, one) for one in arrays), f"{sample}: a result is memory of an operand"
+
+
+def check_in_place(sample: Sample, dtype: Any = np.float64) -> None:
+    """The program is right where operands are results of other ops, which die here and whose memory may be reused."""
+    arrays = sample.draw(dtype)
+    types = types_of(arrays)
+    plain = call(sample, types).graph
+    wanted = interpret(plain, values_of(plain, arrays))
+    leaves = [make_input(one, "key" if one.dtype == np.uint64 else "data") for one in types]
+    zeros = [make_input(one) for one in types]
+    operands = [
+        tensor_of(x) if x.attr("kind") == "key" else tensor_of(x) + tensor_of(zero)
+        for x, zero in zip(leaves, zeros, strict=True)
+    ]
+    result = sample.op(*operands, **sample.attrs)
+    results = [one.node for one in (result if isinstance(result, tuple) else (result,))]
+    graph = graph_of(results, [*leaves, *zeros])
+    feeds = values_of(graph, [*arrays, *map(np.zeros_like, arrays)])
+    close(run(compiled(graph), feeds), wanted, f"{sample} after an op")
 
 
 def takes(sample: Sample, dtype: Any) -> bool:

@@ -80,7 +80,6 @@ class OneStage:
 Stage = LoopStage | WholeStage | OneStage
 
 
-
 def clean(value: Any, dtype: Any) -> Any:
     """A whole value as kernels take it: C order, native, aligned."""
     if type(value) is np.ndarray and value.flags.carray and value.dtype == dtype:
@@ -141,7 +140,12 @@ class Assembly:
         if not results:
             return None
         wanted = self._closure(results, set(nodes) - self.replicated)
-        outside = [one for node in wanted for one in read_operands(node) if one not in wanted and node.op not in (COMBINE, GATHER)]
+        outside = [
+            one
+            for node in wanted
+            for one in read_operands(node)
+            if one not in wanted and node.op not in (COMBINE, GATHER)
+        ]
         replicated, arguments = self._split([*outside, *(node for node in results if node in self.replicated)])
         inside = [node for node in self.phases.needed if node in wanted or node in replicated]
         loops = tuple(stage.loop for stage in before)

@@ -7,6 +7,7 @@ done; an operation writes over an operand that dies with it.
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -32,18 +33,28 @@ _VIEW = re.compile(r"\{(\d+|out)\}(\.(?:ravel|reshape)\((?:[^()]|\(\))*\))")
 """A view of an operand or of the result inside a call template."""
 
 
+_RESERVED = re.compile(
+    "[A-Za-z]{1,2}[0-9]+|x[0-9]+_[0-9]+|(?:acc|state|history)[0-9]+|(?:bool|complex)[0-9]*|"
+    "start|rows|leaf_tiles|stack|push|size|low|steps?|starts|one|program|window|(?:loop|whole)_.*|Stack|MERGES|"
+    "range|min|float|" + "|".join(keyword.kwlist)
+)
+"""Names that kernels give to things of their own, or expect to mean what they always mean."""
+
+
 class Names:
     """The objects that a kernel's source names: functions, constants. Equal programs name them equally."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, Any] = {"empty": np.empty, "array": np.array, "ones": ones}
+        common = (np.empty, np.array, np.copyto, np.broadcast_to, ones, owned, *host.FUNCTIONS)
+        self.objects: dict[str, Any] = {one.__name__: one for one in common}
         self._by_id: dict[int, str] = {}
 
     def function(self, function: Any) -> str:
-        """The name of `function`."""
+        """The name of `function`: its own, unless the kernel uses that for something else."""
         if id(function) not in self._by_id:
             base = getattr(function, "__name__", "f")
             base = base if base.isidentifier() and not base.startswith("<") else "f"
+            base = f"f_{base}" if _RESERVED.fullmatch(base) else base
             name, number = base, 1
             while name in self.objects and self.objects[name] is not function:
                 number += 1
@@ -96,6 +107,8 @@ class Block:
         self.joins: dict[Node, list[tuple[Node, int, int, bool]]] = {}
         """Vectors joined of parts: (operand, start, stop, whether the operand is computed in its place)."""
         self.join_views: dict[Node, list[Line]] = {}
+        self.hoisted: dict[tuple[int, str], str] = {}
+        """The names of views that are bound once: (where they are bound, what they look at)."""
         self.buffers = 0
         self.invariant: set[Node] = set()
 
@@ -146,7 +159,7 @@ class Block:
 
     def _liveness(self, nodes: Sequence[Node], pinned: set[Node]) -> None:
         for node in nodes:
-            aliased = node.op.view is not None or node.op in COMMUNICATION and node.op is not SPREAD
+            aliased = node.op.view is not None or node.op in COMMUNICATION
             self.root[node] = self.root.get(node.inputs[0], node.inputs[0]) if aliased else node
         for position, node in enumerate(nodes):
             for operand in (*read_operands(node), node):
@@ -194,7 +207,9 @@ class Block:
             name = f"v{self.numbers[source]}"
             shape = self.shape_text(source)
             self.preset[source] = name
-            self.join_views.setdefault(node, []).append((f"{name} = v{self.numbers[node]}[{start}:{stop}].reshape({shape})", source))
+            self.join_views.setdefault(node, []).append(
+                (f"{name} = v{self.numbers[node]}[{start}:{stop}].reshape({shape})", source)
+            )
         return operand, start, stop, direct
 
     def _join(self, node: Node) -> None:
@@ -268,9 +283,6 @@ class Block:
     def _host(self, node: Node) -> None:
         operands = [self.numbers_of_host[one] for one in node.inputs]
         text = host.expression(node, operands)
-        for name, function in host.FUNCTIONS.items():
-            if f"{name}(" in text:
-                self.names.objects[name] = function
         name = f"s{self.numbers[node]}"
         self._lines(node).append((f"{name} = {text}", node))
         self.numbers_of_host[node] = name
@@ -304,12 +316,11 @@ class Block:
         types = tuple(one.type for one in node.inputs)
         assert node.op.view is not None
         text = node.op.view(types, dict(node.attrs))
-        if "broadcast_to" in text:
-            self.names.objects["broadcast_to"] = np.broadcast_to
         line = text.replace("{shape}", self.shape_text(node)).replace("{0}", self.array(source))
         name = f"v{self.numbers[node]}"
         where = self._lines(node)
-        if source in self.stable:
+        copies = ".reshape(" in text and not _in_c_order(source)
+        if source in self.stable and not copies:
             self.stable.add(node)
             where = self._binds(node)
         where.append((f"{name} = {line}", node))
@@ -319,7 +330,9 @@ class Block:
         monoid = node.op.combine
         assert isinstance(monoid, Monoid)
         name = f"m{self.numbers[node]}"
-        self.body.append((f"{name} = {self.names.function(monoid.partial)}({self._arguments(node, monoid.partial)})", node))
+        self.body.append(
+            (f"{name} = {self.names.function(monoid.partial)}({self._arguments(node, monoid.partial)})", node)
+        )
         self.text[node] = name
 
     def finish_monoid(self, node: Node, state: str) -> str:
@@ -336,7 +349,9 @@ class Block:
     def _keywords(self, node: Node, function: Any) -> list[str]:
         """The attributes that `function` asks for by name."""
         wanted = kernel_parameters(function)
-        words = [f"{k}={self.names.value(v, 'a')}" for k, v in node.attrs if k in wanted and k not in ("shape", "dtype")]
+        words = [
+            f"{k}={self.names.value(v, 'a')}" for k, v in node.attrs if k in wanted and k not in ("shape", "dtype")
+        ]
         if "shape" in wanted:
             words.append(f"shape={self.shape_text(node)}")
         if "dtype" in wanted:
@@ -366,14 +381,12 @@ class Block:
         lines = self._lines(node)
         operands = "".join(f", {self.array(one)}" for one in read_operands(node))
         if len(node.types) > 1:
-            self.names.objects["owned"] = owned
             line = f"{name} = [owned(one, one.dtype{operands}) for one in {call}]"
         elif node in self.preset:
             lines.append((f"{self.preset[node]}[...] = {call}", node))
             self.text[node] = self.preset[node]
             return
         else:
-            self.names.objects["owned"] = owned
             line = f"{name} = owned({call}, {self.names.dtype(node.type.dtype)}{operands})"
         lines.append((line, node))
         self.text[node] = name
@@ -414,12 +427,14 @@ class Block:
         def bind(match: re.Match[str]) -> str:
             subject, view = match.groups()
             source = node if subject == "out" else node.inputs[int(subject)]
-            if source not in self.stable:
+            if source not in self.stable or not _in_c_order(source):
                 return match.group()
-            view = view.replace("{ones}", fields.get("ones", ""))
-            name = f"{'u' if subject == 'out' else 'x'}{self.numbers[node]}_{len(self._binds(node))}"
-            self._binds(node).append((f"{name} = {out if subject == 'out' else self.array(source)}{view}", node))
-            return name
+            view = view.replace("{ones}", fields.get("ones", "")).replace("{out}", out)
+            binds, looked = self._binds(node), f"{out if subject == 'out' else self.array(source)}{view}"
+            if (id(binds), looked) not in self.hoisted:
+                name = self.hoisted[id(binds), looked] = f"x{self.numbers[node]}_{len(binds)}"
+                binds.append((f"{name} = {looked}", node))
+            return self.hoisted[id(binds), looked]
 
         return _VIEW.sub(bind, text)
 
@@ -516,6 +531,24 @@ class Block:
             self.free.setdefault((self.count_text(lengths), self.names.dtype(node.type.dtype)), []).append(buffer)
 
 
+def _in_c_order(node: Node) -> bool:
+    """Whether the array of `node` is sure to be in C order: else a reshape of it is a copy, not a view."""
+    while _keeps_order(node):
+        node = node.inputs[0]
+    return node.op.view is None and node.op is not SPREAD
+
+
+def _keeps_order(node: Node) -> bool:
+    """Whether `node` looks at its operand in a way that is in C order if the operand is."""
+    if node.op in COMMUNICATION:
+        return node.op is not SPREAD
+    if node.op.name == "getitem":  # a run of the first axis, with the whole of all others
+        first, *rest = node.attr("key") or (None,)
+        run = isinstance(first, int) or (isinstance(first, tuple) and first[3] in (None, 1))
+        return run and all(part == ("slice", None, None, None) for part in rest)
+    return node.op.name in ("reshape", "expand_dims", "squeeze")
+
+
 def _reshapes_only(node: Node, source: Node) -> bool:
     """Whether `node` is `source`, looked at in another shape but in the same order."""
     while node is not source:
@@ -528,7 +561,7 @@ def _reshapes_only(node: Node, source: Node) -> bool:
 
 
 def owned(value: Any, dtype: Any, *operands: Any) -> Any:
-    """`value` in C order, of `dtype`, and in memory of its own: a kernel may hand back an operand, whose buffer is reused."""
+    """`value` in C order, of `dtype`, in memory of its own: a kernel may hand back an operand, whose buffer goes on."""
     result = np.asarray(value, dtype, order="C")
     return result.copy() if any(np.may_share_memory(result, one) for one in operands) else result
 
@@ -546,7 +579,7 @@ def tuple_text(parts: Sequence[str]) -> str:
 
 def _rename_call(line: str, name: str, text: str) -> str:
     """`name(` at the start of a call template becomes the name under which the kernel knows the function."""
-    return f"{text}{line[len(name):]}" if line.startswith(f"{name}(") else line
+    return f"{text}{line[len(name) :]}" if line.startswith(f"{name}(") else line
 
 
 def accumulator_ufunc(node: Node) -> np.ufunc:

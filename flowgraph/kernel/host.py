@@ -40,14 +40,14 @@ def expression(node: Node, operands: Sequence[str]) -> str:
 
 
 def divide_host(x: float, y: float) -> float:
-    """x / y, by numpy's rules where y is 0."""
+    """The quotient x / y, by numpy's rules where y is 0."""
     if y:
         return x / y
     return math.nan if not x or math.isnan(x) else math.copysign(math.inf, x) * math.copysign(1.0, y)
 
 
 def power_host(x: float, y: float) -> float:
-    """x ** y, by numpy's rules where Python raises."""
+    """The power x ** y, by numpy's rules where Python raises."""
     try:
         result = x**y
     except ZeroDivisionError:
@@ -64,4 +64,5 @@ def sqrt_host(x: float) -> float:
     return math.sqrt(x) if x >= 0 else math.nan
 
 
-FUNCTIONS = {"divide_host": divide_host, "power_host": power_host, "sqrt_host": sqrt_host}
+FUNCTIONS = (divide_host, power_host, sqrt_host)
+"""What the expressions of host nodes call."""

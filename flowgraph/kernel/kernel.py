@@ -29,6 +29,7 @@ class Kernel:
     _function: Callable[..., Any] | None = field(default=None, repr=False)
 
     def __call__(self, *args: Any) -> Any:
+        """What the source returns; errors in it come out as RunError, which names the operation and the user's line."""
         function = self._function if self._function is not None else self.function()
         _BLAS.enter()
         try:
@@ -50,7 +51,7 @@ class Kernel:
     def _explained(self, error: Exception) -> RunError:
         line, trace = 0, error.__traceback__
         while trace is not None:
-            if trace.tb_frame.f_code.co_name == self.name:
+            if trace.tb_frame.f_code is self.function().__code__:
                 line = trace.tb_lineno
             trace = trace.tb_next
         note = next((text for number, text in self.notes if number == line), f"line {line} of kernel {self.name}")

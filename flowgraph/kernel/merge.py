@@ -27,7 +27,7 @@ Merges = Sequence[Callable[..., Any]]
 
 
 def merged(merges: Merges, left: State, right: State, own_left: bool) -> State:
-    """left and right together, in this order; written into the arrays of `left` if the caller owns them."""
+    """The states `left` and `right` together, in this order; written into `left` if the caller owns its arrays."""
     result = []
     for merge, a, b in zip(merges, left, right, strict=True):
         if isinstance(merge, np.ufunc):

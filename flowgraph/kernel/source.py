@@ -1,4 +1,4 @@
-"""The three kinds of kernel: a loop over tiles, a whole phase, and a program of one tile (alone or as a window of steps)."""
+"""The kinds of kernel: a loop over tiles, a whole phase, and a program of one tile (alone or as a window of steps)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from flowgraph.graph import Node
 from flowgraph.kernel.emit import MESH_NUMBER, Block, Line, Names, accumulator_ufunc, affine_text, tuple_text
@@ -40,7 +38,9 @@ class Emitter:
 
     def __init__(self, parts: Partitioned, plan: Schedule, phases: Stages) -> None:
         self.parts, self.plan, self.phases = parts, plan, phases
-        self.numbers = {node: number for number, node in enumerate(dict.fromkeys([*parts.graph.inputs, *phases.needed]))}
+        self.numbers = {
+            node: number for number, node in enumerate(dict.fromkeys([*parts.graph.inputs, *phases.needed]))
+        }
         self.meshes = sorted({m for n in self.numbers if (m := parts.mesh(n)) is not None}, key=MESH_NUMBER.__getitem__)
 
     def variable(self, node: Node) -> str:
@@ -56,7 +56,7 @@ class Emitter:
     def loop(self, loop: Loop, replicated: Sequence[Node], arguments: Sequence[Node]) -> Kernel:
         """`kernel(start, rows, leaf_tiles, *totals, *row sources, *whole values) -> (subtrees, *rows that leave)`.
 
-        `replicated` are whole nodes that every shard computes for itself; `arguments` the whole values that it is given.
+        `replicated` are whole nodes that every shard computes for itself; `arguments` are whole values given to it.
         """
         names = Names()
         block = Block(self.parts, self.plan, self.numbers, names, loop.mesh)
@@ -69,7 +69,7 @@ class Emitter:
         for node in loop.loads:
             block.text[node] = self.variable(node)
             block.body.append((f"{self.variable(node)} = r{self.numbers[node]}.tile(low, n{number})", node))
-        block.run([node for node in loop.nodes], pinned=loop.writes)
+        block.run(loop.nodes, pinned=loop.writes)
         for node in loop.writes:
             block.body.append(self._write(block, node))
         block.body.append((f"push([{', '.join(self._state(places, loop.partials, block))}])", None))
@@ -160,7 +160,12 @@ class Emitter:
     # A whole phase.
 
     def whole(
-        self, level: int, nodes: Sequence[Node], loops: Sequence[Loop], arguments: Sequence[Node], results: Sequence[Node]
+        self,
+        level: int,
+        nodes: Sequence[Node],
+        loops: Sequence[Loop],
+        arguments: Sequence[Node],
+        results: Sequence[Node],
     ) -> Kernel:
         """`kernel(*totals, *states of the loops before, *gathered arrays, *whole values) -> results`."""
         names = Names()
@@ -255,7 +260,7 @@ class Emitter:
             number = MESH_NUMBER[mesh]
             block.pre += [(f"n{number} = N{number}", None), (f"at{number} = 0", None)]
         for node in inputs:
-            self._bind_window_input(block, node, updates, batch_meshes, names)
+            self._bind_window_input(block, node, updates, batch_meshes)
         changing = self._changing(updates, batch_meshes)
         invariant = [node for node in self.phases.needed if node not in changing and not node.is_leaf]
         for state, new in updates.items():
@@ -264,7 +269,7 @@ class Emitter:
         block.run(self.phases.needed, pinned=[*results, *updates.values()], invariant=invariant)
         for number, node in enumerate(results):
             block.body.append((f"history{number}[step] = {self._scalar(block, node)}", node))
-        self._carry(block, updates, names)
+        self._carry(block, updates)
         body = [
             *block.pre,
             ("for step in range(steps):", None),
@@ -279,7 +284,7 @@ class Emitter:
         return self._kernel("window", parameters, body, names)
 
     def _bind_window_input(
-        self, block: Block, node: Node, updates: Mapping[Node, Node], batch_meshes: Sequence[str], names: Names
+        self, block: Block, node: Node, updates: Mapping[Node, Node], batch_meshes: Sequence[str]
     ) -> None:
         mesh, name = self.parts.mesh(node), self.variable(node)
         block.text[node] = name
@@ -288,7 +293,8 @@ class Emitter:
             if mesh in batch_meshes:
                 block.body.append((f"{name} = r{self.numbers[node]}.tile(low, n{number})", node))
             else:
-                block.pre.append((f"{name} = r{self.numbers[node]}.tile(0, n{number})", node))
+                copy = ".copy()" if node in updates else ""
+                block.pre.append((f"{name} = r{self.numbers[node]}.tile(0, n{number}){copy}", node))
                 block.stable.add(node)
             return
         block.stable.add(node)
@@ -303,30 +309,36 @@ class Emitter:
 
     def _changing(self, updates: Mapping[Node, Node], batch_meshes: Sequence[str]) -> set[Node]:
         """The nodes whose values differ from step to step."""
-        changing = {node for node in self.parts.graph.inputs if node in updates or self.parts.mesh(node) in batch_meshes}
+        changing = {
+            node for node in self.parts.graph.inputs if node in updates or self.parts.mesh(node) in batch_meshes
+        }
         for node in self.phases.needed:
             if any(one in changing for one in read_operands(node)):
                 changing.add(node)
         return changing
 
-    def _carry(self, block: Block, updates: Mapping[Node, Node], names: Names) -> None:
-        """At the end of a step the new values become the states of the next."""
-        arrays = [(state, new) for state, new in updates.items() if state not in block.numbers_of_host]
-        hosts = [(state, new) for state, new in updates.items() if state in block.numbers_of_host]
-        copies = [(block.text[state], block.array(new), new) for state, new in arrays]
-        copies = [one for one in copies if one[0] != one[1]]
-        if copies:
-            names.objects["copyto"] = np.copyto
-        temporaries = {text for text, _, _ in copies} & {source for _, source, _ in copies}
-        for number, (text, source, node) in enumerate(copies):
-            if source in temporaries:  # states that exchange their values
-                block.body.append((f"t{number} = {source}.copy()", node))
-        for number, (text, source, node) in enumerate(copies):
-            block.body.append((f"copyto({text}, {f't{number}' if source in temporaries else source})", node))
+    def _carry(self, block: Block, updates: Mapping[Node, Node]) -> None:
+        """At the end of a step the new values become the states of the next.
+
+        A new value may be another state, or a view of one: it is copied aside before any state is written to.
+        """
+        states = {state for state in updates if state not in block.numbers_of_host}
+        hosts = [(state, new) for state, new in updates.items() if state not in states]
         if hosts:
             left = ", ".join(block.numbers_of_host[state] for state, _ in hosts)
             right = ", ".join(self._host_text(block, new) for _, new in hosts)
             block.body.append((f"{left} = {right}", None))
+        copies = []
+        for number, (state, new) in enumerate(updates.items()):
+            text, source = block.text.get(state), block.array(new) if state in states else ""
+            if state not in states or text == source:
+                continue
+            root = block.root.get(new, new)
+            if root in states:
+                block.body.append((f"t{number} = {source}.copy()", new))
+                source = f"t{number}"
+            copies.append((f"copyto({text}, {source})", new))
+        block.body += copies
 
     def _host_text(self, block: Block, node: Node) -> str:
         return block.numbers_of_host[node] if node in block.numbers_of_host else f"{block.array(node)}.item()"

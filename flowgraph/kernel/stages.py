@@ -100,7 +100,7 @@ class _Loops:
             meshes: dict[str, list[Node]] = {}
             for node in self.needed:
                 mesh = self.parts.mesh(node)
-                if mesh is None or self.level[node] != number or node.is_leaf and node not in gathered:
+                if mesh is None or self.level[node] != number or (node.is_leaf and node not in gathered):
                     continue
                 if node in self.parts.partial or node in outputs or node in gathered or node in self.stored:
                     meshes.setdefault(mesh, []).append(node)

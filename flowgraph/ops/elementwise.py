@@ -16,9 +16,9 @@ TWO = "..., ... -> ..."
 
 
 def _into(function: Any) -> Any:
-    """The call of a function `f(operands..., out)` of ours; it reads operands after it began to write."""
+    """The call of a function `f(operands..., out)` of ours, which may write its result over an operand."""
     return lambda types, attrs: Call(
-        f"{{f}}({', '.join(f'{{{i}}}' for i in range(len(types)))}, {{out}})", {"f": function}
+        f"{{f}}({', '.join(f'{{{i}}}' for i in range(len(types)))}, {{out}})", {"f": function}, in_place=True
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from flowgraph.errors import ShapeError
 from flowgraph.op import Call, define
-from flowgraph.ops.shape import expand_dims, squeeze
+from flowgraph.ops.shape import expand_dims, numbers_dtype, squeeze
 from flowgraph.tensor import Tensor
 
 
@@ -75,6 +75,7 @@ inner = define(
     lambda types, attrs: f"{_axes(types[0].ndim)}, {_axes(types[0].ndim)} ->",
     lambda x, y: np.dot(np.ravel(x), np.ravel(y)),
     attrs=lambda x, y, /: {},
+    dtype=numbers_dtype,
     combine="add",
     call=lambda types, attrs: Call(
         "dot({0}, {1}, {out})" if types[0].ndim == 1 else "dot({0}.ravel(), {1}.ravel(), {out})", {"dot": np.dot}

@@ -65,9 +65,8 @@ def select(condition: Array, x: Array, y: Array, out: Array | None = None) -> Ar
     if y_bits.ndim == 0 and y_bits == 0:
         np.bitwise_and(x_bits, mask, result)
         return out
-    np.bitwise_xor(x_bits, y_bits, result)
-    np.bitwise_and(result, mask, result)
-    np.bitwise_xor(result, y_bits, result)
+    change = np.bitwise_and(np.bitwise_xor(x_bits, y_bits), mask)  # all is read before `out`, which may be x or y, is written
+    np.bitwise_xor(change, y_bits, result)
     return out
 
 

@@ -126,8 +126,9 @@ def _ratio(x: Array, coefficients: Any) -> Array:
 
 def inverse_normal(p: Array) -> Array:
     """The number below which a standard normal number falls with probability `p`, for p in (0, 1)."""
-    q = p - 0.5
-    out = q * _ratio(0.180625 - q * q, _CENTRE)
+    p = np.asarray(p)
+    q = np.asarray(p - 0.5)
+    out = np.asarray(q * _ratio(0.180625 - q * q, _CENTRE))
     outside = np.abs(q) > 0.425
     if outside.any():
         side = q[outside]

@@ -50,9 +50,9 @@ def _sum_call(types: Any, attrs: Any) -> Call:
             flat = "{0}" if x.ndim == 1 else "{0}.ravel()"
             return Call(f"dot({{ones}}, {flat}, {'{out}.reshape(())' if attrs['keepdims'] else '{out}'})", use)
         if axes == tuple(range(len(axes))):
-            return Call("dot({ones}, {0}.reshape({ones}.size, -1), {out}.reshape(-1))", use)
+            return Call("dot({ones}, {0}.reshape({ones}.size, {out}.size), {out}.reshape(-1))", use)
         if axes == tuple(range(x.ndim - len(axes), x.ndim)):
-            return Call("dot({0}.reshape(-1, {ones}.size), {ones}, {out}.reshape(-1))", use)
+            return Call("dot({0}.reshape({out}.size, {ones}.size), {ones}, {out}.reshape(-1))", use)
     return Call(f"reduce({{0}}, {axes}, None, {{out}}, {attrs['keepdims']})", use)
 
 

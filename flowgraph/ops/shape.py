@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.errors import GradientError, ShapeError, UsageError
+from flowgraph.errors import DTypeError, GradientError, ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.tensor import Tensor, apply, convert, freeze, scalar_array
 from flowgraph.types import (
@@ -327,11 +327,19 @@ def _concat_factors(types: Any, attrs: Any) -> str:
     return f"{', '.join(parts)} -> {' '.join('<o>' if a == attrs['axis'] else n for a, n in enumerate(names))}"
 
 
-def _concat_dtype(types: Any, attrs: Any) -> Any:
+def _common_dtype(types: Any, attrs: Any) -> Any:
     common = types[0].dtype
     for one in types[1:]:
         common = promote(common, one.dtype)
     return (common,) * len(types), common
+
+
+def numbers_dtype(types: Any, attrs: Any) -> Any:
+    """The dtype rule of ops that promote their operands and take no booleans."""
+    casts, common = _common_dtype(types, attrs)
+    if common.kind == "b":
+        raise DTypeError("arithmetic with booleans", "all operands are bool", "Cast one of them with `fg.cast`.")
+    return casts, common
 
 
 def _concat_gradient(g: Tensor, out: Tensor, *xs: Tensor, axis: int) -> Any:
@@ -354,7 +362,7 @@ concat_op = define(
     _concat_factors,
     lambda *xs, axis: np.concatenate(xs, axis),
     attrs=_concat_attrs,
-    dtype=_concat_dtype,
+    dtype=_common_dtype,
     gradient=_concat_gradient,
     flops=0,
     samples=lambda: [(((3, 4), (2, 4)), {"axis": 0}), (((3, 4), (3, 1), (3, 2)), {"axis": -1})],
@@ -544,12 +552,18 @@ def _arange(first: Any, step: Any, at: Any) -> Any:
     return first + step * np.arange(start, stop).astype(first.dtype)
 
 
-arange_op = define(
+def _arange_gradient(g: Tensor, out: Tensor, first: Tensor, step: Tensor) -> Any:
+    zero, one = (convert(np.asarray(value, g.dtype)) for value in (0, 1))
+    return (g, lambda: g * arange_op(zero, one, shape=g.shape))  # the driver sums both to scalars
+
+
+arange_op: Op = define(
     "arange",
     ", -> i",
     _arange,
     attrs=lambda first, step, /, shape: {"shape": checked_shape(shape)},
-    gradient=lambda g, out, first, step: (None, None),
+    dtype=numbers_dtype,
+    gradient=_arange_gradient,
     samples=lambda: [(((), ()), {"shape": (7,)})],
     doc="first, first + step, first + 2 step, ...: as many numbers as `shape` says.",
 )

@@ -1,4 +1,6 @@
-"""Where layouts disagree, communication: the partitioned graph is the graph with `combine`, `gather` and `spread` nodes.
+"""Communication where layouts disagree: the partitioned graph is the graph with `combine`, `gather`, `spread` nodes.
+
+Their meaning:
 
     combine   partial results of a cut contraction become one
     gather    the pieces of a cut tensor become the whole
@@ -78,7 +80,9 @@ class _Inserter:
         for index, operand in enumerate(node.inputs):
             have = self.new[operand]
             inputs.append(have if index in skip else self._moved(have, self.found.required(node, index), node))
-        placed = node if tuple(inputs) == node.inputs else Node(node.op, tuple(inputs), node.attrs, node.types, node.where)
+        placed = (
+            node if tuple(inputs) == node.inputs else Node(node.op, tuple(inputs), node.attrs, node.types, node.where)
+        )
         self.layouts[placed] = self.found.produced(node)
         self.origin[placed] = node
         if self.found.contracts(node):

@@ -100,7 +100,7 @@ class _Spread:
     def __init__(self, graph: Graph, seeds: Mapping[Node, Layout]) -> None:
         self.order = graph.nodes()
         self.bindings = {node: node.inferred().binding for node in self.order if not node.is_leaf}
-        self.legal = {node: _legal_factors(node, binding) for node, binding in self.bindings.items()}
+        self.legal = {node: legal_factors(node, binding) for node, binding in self.bindings.items()}
         self.leaves: dict[Node, Layout] = {}
         self.choices: dict[Node, Choice] = {}
         self.changed = False
@@ -159,7 +159,7 @@ class _Spread:
         return True
 
 
-def _legal_factors(node: Node, binding: Binding) -> frozenset[str]:
+def legal_factors(node: Node, binding: Binding) -> frozenset[str]:
     """The factors of `node` that may be cut: a contracted one only where the op says how partial results combine."""
     if len(node.types) > 1:
         return frozenset()

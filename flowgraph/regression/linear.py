@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flowgraph.data import Ingested
 from flowgraph.data.source import nearest, quoted
 from flowgraph.errors import DivergedError, UsageError
-from flowgraph.ops.create import asarray, from_blocks
+from flowgraph.ops.create import asarray, cast, from_blocks
 from flowgraph.ops.elementwise import square
 from flowgraph.ops.reduce import mean, sum
 from flowgraph.regression.model import LinearModel
@@ -212,7 +212,7 @@ class Cooling:
 
     Losses with a kink, and batches, never settle at a constant rate.
 
-    >>> [round(float(Cooling(1.0, 4)(np.float64(step))), 3) for step in range(5)]
+    >>> [round(float(Cooling(1.0, 4)(step)), 3) for step in range(5)]
     [1.0, 0.844, 0.5, 0.156, 0.0]
     """
 
@@ -220,8 +220,8 @@ class Cooling:
         self.first, self.steps = first, steps
 
     def __call__(self, step: Any) -> Any:
-        """The rate of a step, a number or a tensor."""
-        left = 1 - step * (1 / self.steps)
+        """The rate of a step, in double precision."""
+        left = 1 - cast(step, np.float64) * (1 / self.steps)
         return self.first * left * left * (3 - 2 * left)
 
 

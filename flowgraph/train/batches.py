@@ -51,8 +51,12 @@ class Batches:
 
     def __post_init__(self) -> None:
         size = self.batch_size
-        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-            raise UsageError(f"batch_size={size!r}", "it must be a whole number above 0", "Give a batch_size such as 256.")
+        if not _is_whole(size) or size < 1:
+            raise UsageError(
+                f"batch_size={size!r}", "it must be a whole number above 0", "Give a batch_size such as 256."
+            )
+        if not _is_whole(self.seed) or self.seed < 0:
+            raise UsageError(f"seed={self.seed!r}", "it must be a whole number from 0 on", "Give a seed such as 0.")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -72,6 +76,10 @@ class Batches:
             intervals = _joined([(int(b) * block, min((int(b) + 1) * block, self.rows)) for b in own])
             held = sum(stop - start for start, stop in intervals)
             yield Buffer(intervals, (self.seed, number, first + 1) if self.shuffle else None, held)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _joined(intervals: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

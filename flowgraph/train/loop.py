@@ -69,21 +69,25 @@ def fit(
 ) -> History:
     """Make `loss` small by steps of `optimizer` on `variables`; returns the history of losses.
 
-    `loss(*batch)` returns a scalar tensor. `data` is an array, tensor or source, or a tuple of them with equally many
-    rows; each step sees all of it, or `batch_size` rows. How long: `steps`, or `epochs` over the data (one if neither is
-    given). Mini-batches are a function of `seed`, epoch, number of rows and batch size alone; with `shuffle=False` they
-    come in order. `window` is the number of steps in a run (chosen by time if None); it has no influence on the result.
-    `progress` shows a bar, or is called with (steps done, last loss) after each window; `stop` with (steps done, losses
-    of the window) and ends the fit by returning True.
+    `loss(*batch)` returns a scalar tensor; random draws in it are new in every step. `data` is an array, tensor or
+    source, or a tuple of them with equally many rows; each step sees all of it, or `batch_size` rows. How long:
+    `steps`, or `epochs` over the data (one if neither is given). Mini-batches are a function of `seed`, epoch, number
+    of rows and batch size alone; with `shuffle=False` they come in order. `window` is the number of steps in a run
+    (chosen by time if None); it has no influence on the result. `progress` shows a bar, or is called with (steps done,
+    last loss) after each window; `stop` with (steps done, losses of the window) and ends the fit by returning True.
 
-    Raises DivergedError, naming the step, when the loss is no longer finite: the variables then have the values from
-    before the window.
+    Raises DivergedError, naming the step, when the loss or a variable is no longer finite: the variables then have the
+    values from before the window.
 
     >>> import numpy as np, flowgraph as fg
     >>> w = fg.Variable(0.0)
     >>> history = fg.fit(
-    ...     lambda x, y: fg.keras.losses.mse(y, w * x), (np.ones(4, "f4"), np.full(4, 3, "f4")),
-    ...     variables=[w], optimizer=fg.keras.optimizers.SGD(0.25), steps=20)
+    ...     lambda x, y: fg.keras.losses.mse(y, w * x),
+    ...     (np.ones(4, "f4"), np.full(4, 3, "f4")),
+    ...     variables=[w],
+    ...     optimizer=fg.keras.optimizers.SGD(0.25),
+    ...     steps=20,
+    ... )
     >>> round(float(w), 3)
     3.0
     """
@@ -145,13 +149,33 @@ class _Fit:
         self.step = Step(loss, [_type(one) for one in self.values], list(variables), optimizer)
         self.batches = None
         if batches.size is not None:
-            self.batches = Batches(self.rows, batches.size, bool(batches.shuffle), int(batches.seed))
+            if not self.values:
+                raise UsageError(f"batch_size={batches.size!r}", "there is no data to take batches of", "Leave it out.")
+            self.batches = Batches(self.rows, batches.size, bool(batches.shuffle), batches.seed)
         self.executor: Executor = resolve(client, scheduler)
         self.state = self.step.state_values()
         self.captured = self.step.captured_values()
+        self._check_outside_rows()
+
+    def _check_outside_rows(self) -> None:
+        """Refuse rows that meet those of a batch and do not come with it: they would pair with other rows each time."""
+        program, first = self.step.program, len(self.values)
+        values = [*self.state, *self.captured]
+        for cut, value in zip(program.input_cuts[first:], values, strict=True):
+            if cut is None or cut[1].mesh not in self.step.batch_meshes:
+                continue
+            count = _type(value).shape[cut[0]] // cut[1].times
+            if self.batches is not None or count != self.rows:
+                raise ShapeError(
+                    f"to train on {self.rows} rows" + (" in batches" if self.batches is not None else ""),
+                    f"the loss also reads {count} rows from outside, one beside each row of the data",
+                    "Give them as a part of `data`, so that they come with their batch.",
+                )
 
     def run(self, steps: Any, epochs: Any, window: Any, progress: Any, stop: Any) -> History:
         total = self._total(steps, epochs)
+        if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
+            raise UsageError(f"fit with window={window!r}", "it must be a whole number above 0", "Give window=100.")
         began = time.perf_counter()
         losses: list[Array] = []
         done = 0
@@ -185,14 +209,16 @@ class _Fit:
         return int(steps) if steps is not None else per_epoch * int(epochs if epochs is not None else 1)
 
     def _check(self, losses: Array, before: int) -> None:
+        """Raise DivergedError if a loss of the last window, or a value after it, is not finite."""
         bad = np.flatnonzero(~np.isfinite(losses))
         if bad.size:
-            step = before + int(bad[0]) + 1
-            raise DivergedError(
-                "to train",
-                f"the loss at step {step} is {losses[bad[0]]}",
-                "Lower the learning rate, or scale the data; the variables are as they were before this window.",
-            )
+            found = f"the loss at step {before + int(bad[0]) + 1} is {losses[bad[0]]}"
+        elif not all(np.isfinite(one).all() for one in self.state):
+            found = f"a variable or a slot of the optimizer is not finite after step {before + len(losses)}"
+        else:
+            return
+        remedy = "Lower the learning rate, or scale the data; the variables are as they were before this window."
+        raise DivergedError("to train", found, remedy)
 
     def _windows(self, total: int, pace: _Pace) -> Iterator[Array]:
         """The losses of each window; `state` moves on with it."""
@@ -226,7 +252,7 @@ class _Fit:
             epoch += 1
 
     def _window(self, values: Sequence[Any], starts: Sequence[int], size: int) -> Array:
-        """A window of steps: as one call of the kernel that loops over them where a batch fits a tile, else over shards."""
+        """The losses of a window of steps: one call of a kernel if a batch fits a tile, else tasks over shards."""
         program, step = self.step.program, self.step
         types = [*self.values, *self.state, *self.captured]
         counts = program.row_counts(types, step.entry.rows, of_inputs=False) | dict.fromkeys(step.batch_meshes, size)

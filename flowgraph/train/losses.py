@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.errors import ShapeError, UsageError
-from flowgraph.ops.elementwise import abs as absolute
-from flowgraph.ops.elementwise import minimum, square
+from flowgraph.ops.elementwise import abs as absolute, minimum, square
 from flowgraph.ops.reduce import mean, sum
 from flowgraph.ops.shape import size, squeeze
 from flowgraph.tensor import Tensor, convert
@@ -61,7 +60,7 @@ def mae(y_true: Any, y_pred: Any) -> Tensor:
 
 
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
-    """The mean over the last axis of r**2 / 2 where |r| <= delta, else delta * (|r| - delta / 2), with r = y_pred - y_true.
+    """The mean over the last axis of r**2 / 2 where |r| <= delta, else delta * (|r| - delta / 2); r = y_pred - y_true.
 
     Written as c * (|r| - c / 2) with c = min(|r|, delta): the same values without a branch.
 
@@ -70,7 +69,9 @@ def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
     1.5
     """
     if not delta > 0:
-        raise UsageError(f"huber with delta={delta!r}", "delta is the width of the quadratic part", "Give delta above 0.")
+        raise UsageError(
+            f"huber with delta={delta!r}", "delta is the width of the quadratic part", "Give delta above 0."
+        )
     true, pred = _pair(y_true, y_pred, "huber")
     error = absolute(pred - true)
     near = minimum(error, delta)
@@ -96,6 +97,7 @@ class Loss:
         self.function, self.reduction, self.name = function, chosen, name
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        """The loss as a scalar; with reduction "none" one value a sample."""
         losses = self.function(y_true, y_pred)
         weights = None if sample_weight is None else convert(sample_weight).astype(losses.dtype)
         if weights is not None:

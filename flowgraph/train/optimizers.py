@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from flowgraph import tree
 from flowgraph.eager import Compiled, compiled, evaluate
-from flowgraph.errors import GradientError, UsageError
-from flowgraph.graph import Graph, make_input
+from flowgraph.errors import GradientError, ShapeError, UsageError
+from flowgraph.graph import Node, make_input
 from flowgraph.ops.elementwise import sqrt, square
 from flowgraph.ops.shape import concat, reshape
 from flowgraph.reverse import GradientTape
-from flowgraph.session import Variable, tracing
+from flowgraph.session import Trace, Variable, trace_into, tracing, value_of
 from flowgraph.tensor import Tensor, convert, scalar, tensor_of
-from flowgraph.types import TensorType, tensor_type
+from flowgraph.types import TensorType, is_float, tensor_type
 
 STEP_TYPE = tensor_type((), np.int64)
+PROGRAMS = 64
+"""How many programs of a step an optimizer keeps: one for each set of variables and hyperparameters."""
 Slots = dict[str, Tensor]
+Pairs = Sequence[tuple[Tensor, "Variable"]]
 
 
 def _double(value: float) -> Tensor:
@@ -43,37 +47,58 @@ def unpack(flat: Tensor, types: Sequence[TensorType]) -> list[Tensor]:
     """The inverse of `pack`: tensors of `types` from a flat vector."""
     result, start = [], 0
     for one in types:
-        count = math.prod(int(length) for length in one.shape)  # type: ignore[arg-type]
+        count = count_of(one)
         result.append(reshape(flat if len(types) == 1 else flat[start : start + count], one.shape))
         start += count
     return result
+
+
+def count_of(of_type: TensorType) -> int:
+    """The number of elements of a variable of `of_type`."""
+    return math.prod(length for length in of_type.shape if isinstance(length, int))
+
+
+@dataclass(frozen=True)
+class Update:
+    """A step on one group of variables as a program, and what it takes beside them."""
+
+    program: Compiled
+    read: tuple[Variable, ...]
+    """The variables that the rule reads: the learning rate, and what a schedule looks at."""
+    captured: Sequence[Node]
+    """The numbers in the rule."""
 
 
 class Optimizer:
     """The base of all optimizers. A subclass says which slots it keeps (`slot_names`) and how a step goes (`rule`).
 
     `learning_rate` is a number above 0, or a function of the step (a scalar tensor, 0 for the first) that gives one.
+    It may be changed between steps.
     """
 
     slot_names: tuple[str, ...] = ()
 
     def __init__(self, learning_rate: float | Callable[[Tensor], Any], name: str) -> None:
         self.name = name
+        self._rate = Variable(0.0, trainable=False, dtype=np.float64, name=f"{name}/learning_rate")
         self.learning_rate = learning_rate
         self.iterations = Variable(0, trainable=False, dtype=np.int64, name=f"{name}/iterations")
-        self._slots: dict[Any, dict[str, Variable]] = {}
-        self._programs: dict[Any, Compiled] = {}
+        self._slots: dict[Variable, dict[str, Variable]] = {}
+        self._programs: dict[Any, Update] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_programs": {}}
 
     @property
     def learning_rate(self) -> float | Callable[[Tensor], Any]:
         """The learning rate, or the function that gives it."""
-        return self._learning_rate
+        return self._schedule if self._schedule is not None else float(self._rate)
 
     @learning_rate.setter
     def learning_rate(self, value: float | Callable[[Tensor], Any]) -> None:
+        self._schedule: Callable[[Tensor], Any] | None = value if callable(value) else None
         if not callable(value):
-            value = positive("learning_rate", value)
-        self._learning_rate = value
+            self._rate.set(np.array(positive("learning_rate", value)))
 
     def rule(self, p: Tensor, g: Tensor, slots: Slots, step: Tensor) -> tuple[Tensor, Slots]:
         """The parameters and slots after a step: `p` and `g` are flat vectors, `step` counts from 0."""
@@ -81,55 +106,55 @@ class Optimizer:
 
     def rate(self, step: Tensor) -> Tensor:
         """The learning rate of a step, in double precision."""
-        if callable(self._learning_rate):
-            return convert(self._learning_rate(step)).astype(np.float64)
-        return _double(self._learning_rate)
+        if self._schedule is not None:
+            return convert(self._schedule(step)).astype(np.float64)
+        return self._rate.value()
 
-    def slots(self, variables: Sequence[Variable]) -> dict[str, Variable]:
-        """The slots of a group of variables of one dtype: flat vectors, zero at first."""
-        key = tuple(id(one) for one in variables)
-        if key not in self._slots:
-            count = sum(math.prod(one.shape) for one in variables)
-            made = {
-                name: Variable(np.zeros(count, variables[0].dtype), trainable=False, name=f"{self.name}/{name}")
-                for name in self.slot_names
-            }
-            made["__of__"] = variables  # type: ignore[assignment]  # keeps the ids alive
-            self._slots[key] = made
-        return {name: slot for name, slot in self._slots[key].items() if name != "__of__"}
+    def slots(self, variables: Sequence[Variable]) -> dict[str, list[Variable]]:
+        """For each slot name the slots of `variables`, of their shapes and zero at first.
+
+        A variable has its own, whichever others it is trained with.
+        """
+        for variable in variables:
+            own = self._slots.setdefault(variable, {})
+            for name in self.slot_names:
+                if name not in own:
+                    zeros = np.zeros(variable.shape, variable.dtype)
+                    own[name] = Variable(zeros, trainable=False, name=f"{self.name}/{name}/{variable.name}")
+        return {name: [self._slots[variable][name] for variable in variables] for name in self.slot_names}
 
     @property
     def variables(self) -> list[Variable]:
         """The state of the optimizer: the step counter and all slots."""
-        own = [slot for group in self._slots.values() for name, slot in group.items() if name != "__of__"]
-        return [self.iterations, *own]
+        return [self.iterations, *(slot for own in self._slots.values() for slot in own.values())]
 
     def minimize(self, loss: Any, var_list: Any, tape: GradientTape | None = None) -> Variable:
         """One step that makes `loss` smaller; returns the step counter.
 
         `loss` is a function without arguments that returns a scalar, or a tensor recorded by `tape`.
         """
-        variables = [one for one in tree.flatten(var_list() if callable(var_list) else var_list)]
+        variables = tree.flatten(var_list() if callable(var_list) else var_list)
         if callable(loss):
-            with GradientTape() as tape:
+            own = GradientTape()
+            with own:
                 target = loss()
         elif tape is None:
             raise UsageError("minimize of a tensor", "it takes the tape that recorded it", "Give tape=, or a function.")
         else:
-            target = loss
-        assert tape is not None
-        grads = tape.gradient(target, variables)
+            own, target = tape, loss
+        grads = own.gradient(target, variables)
         return self._apply(list(zip(grads, variables, strict=True)), target)
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> Variable:
         """One step with given (gradient, variable) pairs; pairs without a gradient are left out.
 
-        Raises GradientError if no pair has one.
+        Raises GradientError if no pair has one, ShapeError for a gradient of another shape than its variable.
         """
         return self._apply(list(grads_and_vars), None)
 
     def _apply(self, pairs: Sequence[tuple[Any, Variable]], target: Any) -> Variable:
-        given = [(convert(g), v) for g, v in pairs if g is not None]
+        check_variables([v for _, v in pairs])
+        given = [(_gradient_for(g, v), v) for g, v in pairs if g is not None]
         if not given:
             names = ", ".join(repr(v.name) for _, v in pairs) or "none"
             raise GradientError(
@@ -140,74 +165,98 @@ class Optimizer:
         groups: dict[Any, list[tuple[Tensor, Variable]]] = {}
         for g, v in given:
             groups.setdefault(v.dtype, []).append((g, v))
-        if not tracing() and not any(g.node.symbolic for g, _ in given):
-            evaluate([g.node for g, _ in given] + ([target.node] if target is not None else []))
-            for group in groups.values():
-                self._step_now(group)
-            self.iterations.set(self.iterations.numpy() + 1)
-        else:
+        if tracing() or any(g.node.symbolic for g, _ in given):
             for group in groups.values():
                 self._step_in_trace(group)
             self.iterations.assign_add(1)
+        else:
+            evaluate([g.node for g, _ in given] + ([target.node] if target is not None else []))
+            done = [self._step_now(group) for group in groups.values()]
+            for variable, value in [one for results in done for one in results]:
+                variable.set(value)
+            self.iterations.set(self.iterations.numpy() + 1)
         return self.iterations
 
-    def _step_in_trace(self, group: Sequence[tuple[Tensor, Variable]]) -> None:
+    def _step_in_trace(self, group: Pairs) -> None:
         variables = [v for _, v in group]
-        slots = self.slots(variables)
+        slots, types = self.slots(variables), [v.type for v in variables]
         new, new_slots = self.rule(
             pack([v.value() for v in variables]),
             pack([g for g, _ in group]),
-            {name: slot.value() for name, slot in slots.items()},
+            {name: pack([slot.value() for slot in own]) for name, own in slots.items()},
             self.iterations.value(),
         )
-        for variable, value in zip(variables, unpack(new, [v.type for v in variables]), strict=True):
+        for variable, value in zip(variables, unpack(new, types), strict=True):
             variable.assign(value)
-        for name, slot in slots.items():
-            slot.assign(new_slots[name])
+        for name, own in slots.items():
+            for slot, value in zip(own, unpack(new_slots[name], types), strict=True):
+                slot.assign(value)
 
-    def _step_now(self, group: Sequence[tuple[Tensor, Variable]]) -> None:
-        """The step as one run of a program that is compiled once for these shapes."""
+    def _step_now(self, group: Pairs) -> list[tuple[Variable, Any]]:
+        """The variables and slots with their values after a step: one run of a program compiled for these types."""
         variables = [v for _, v in group]
-        slots = self.slots(variables)
-        program, scalars = self._program(tuple(v.type for v in variables))
+        slots = [slot for own in self.slots(variables).values() for slot in own]
+        update = self._update(tuple(v.type for v in variables))
         values = [
             *(v.numpy() for v in variables),
             *(g.numpy() for g, _ in group),
-            *(slot.numpy() for slot in slots.values()),
+            *(slot.numpy() for slot in slots),
             self.iterations.numpy(),
-            *scalars,
+            *(v.numpy() for v in update.read),
+            *(value_of(node) for node in update.captured),
         ]
-        results = program.program.run(values, rows=program.rows)
-        for variable, value in zip([*variables, *slots.values()], results, strict=True):
-            variable.set(value)
+        results = update.program.program.run(values, rows=update.program.rows)
+        return list(zip([*variables, *slots], results, strict=True))
 
     def _hyperparameters(self) -> Any:
         """What the program of a step was made with; another value makes another program."""
-        return {k: v for k, v in self.__dict__.items() if isinstance(v, float | bool) or k == "_learning_rate"}
+        return tuple((k, v) for k, v in self.__dict__.items() if isinstance(v, int | float | str) or k == "_schedule")
 
-    def _program(self, types: tuple[TensorType, ...]) -> tuple[Compiled, list[Any]]:
-        key = (types, tuple(sorted(self._hyperparameters().items())))
+    def _update(self, types: tuple[TensorType, ...]) -> Update:
+        key = (types, self._hyperparameters())
         if key not in self._programs:
-            params = [tensor_of(make_input(one, "variable")) for one in types]
-            grads = [tensor_of(make_input(one, "variable")) for one in types]
-            count = sum(math.prod(one.shape) for one in types)  # type: ignore[arg-type]
-            flat = tensor_type((count,), types[0].dtype)
-            slots = {name: tensor_of(make_input(flat, "variable")) for name in self.slot_names}
-            step = tensor_of(make_input(STEP_TYPE, "variable"))
-            new, new_slots = self.rule(pack(params), pack(grads), slots, step)
-            outputs = [*unpack(new, types), *(new_slots[name] for name in slots)]
-            graph, scalars = closed([*params, *grads, *slots.values(), step], outputs)
-            self._programs[key] = (compiled(graph), scalars)  # type: ignore[assignment]
-        return self._programs[key]  # type: ignore[return-value]
+            if len(self._programs) >= PROGRAMS:
+                self._programs.clear()
+            self._programs[key] = self._compiled(types)
+        return self._programs[key]
+
+    def _compiled(self, types: tuple[TensorType, ...]) -> Update:
+        def inputs() -> list[Tensor]:
+            return [tensor_of(make_input(one, "variable")) for one in types]
+
+        trace = Trace()
+        params, grads, slots = inputs(), inputs(), {name: inputs() for name in self.slot_names}
+        step = tensor_of(make_input(STEP_TYPE, "variable"))
+        with trace_into(trace):
+            packed = {name: pack(own) for name, own in slots.items()}
+            new, new_slots = self.rule(pack(params), pack(grads), packed, step)
+            outputs = [*unpack(new, types), *(one for name in slots for one in unpack(new_slots[name], types))]
+        given = [*params, *grads, *(one for own in slots.values() for one in own), step]
+        leaves = [*(one.node for one in given), *trace.variables.values()]
+        graph, captured = trace.closed([one.node for one in outputs], leaves)
+        return Update(compiled(graph), tuple(trace.variables), captured)
 
 
-def closed(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[Graph, list[Any]]:
-    """The graph of `outputs` on `inputs` and on the scalars that it holds; and the values of those scalars."""
-    found = Graph.of([one.node for one in outputs])
-    own = {one.node for one in inputs}
-    scalars = [node for node in found.inputs if node not in own]
-    values = [node.memo for node in scalars]
-    return Graph(tuple([one.node for one in inputs] + scalars), found.outputs), values
+def check_variables(variables: Sequence[Any]) -> None:
+    """Raise UsageError unless these are different variables of real or complex numbers."""
+    for one in variables:
+        if not isinstance(one, Variable) or not is_float(one.dtype):
+            raise UsageError(f"to train {one!r}", "it is no variable of real numbers", "Give a list of fg.Variable.")
+    if len(set(variables)) < len(variables):
+        names = ", ".join(repr(one.name) for one in variables)
+        raise UsageError(f"to train the variables {names}", "one of them is named twice", "Name each once.")
+
+
+def _gradient_for(g: Any, variable: Variable) -> Tensor:
+    """A given gradient as a tensor of the type of its variable."""
+    given = convert(g)
+    if given.shape != variable.shape:
+        raise ShapeError(
+            f"a step on the variable {variable.name!r} of shape {variable.shape}",
+            f"its gradient has shape {given.shape}",
+            "Pair each variable with its own gradient.",
+        )
+    return given if given.dtype == variable.dtype else given.astype(variable.dtype)
 
 
 def positive(name: str, value: Any) -> float:
@@ -317,5 +366,6 @@ class ExponentialDecay:
         self.decay_rate = positive("decay_rate", decay_rate)
 
     def __call__(self, step: Any) -> Tensor:
+        """The rate at `step`, in double precision."""
         exponent = convert(step).astype(np.float64) * (1 / self.decay_steps)
         return _double(self.initial_learning_rate) * _double(self.decay_rate) ** exponent

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,14 +11,15 @@ import numpy as np
 
 from flowgraph.eager import compiled
 from flowgraph.errors import GradientError, ShapeError, UsageError
-from flowgraph.graph import Graph, Node, make_input, toposort
+from flowgraph.graph import Graph, Node, make_input
 from flowgraph.kernel import Kernel
+from flowgraph.ops.shape import concat, reshape
 from flowgraph.partition import MESHES
 from flowgraph.reverse import gradient
-from flowgraph.session import Trace, Variable, trace_into
-from flowgraph.tensor import Tensor, tensor_of
-from flowgraph.train.optimizers import STEP_TYPE, Optimizer, pack, unpack
-from flowgraph.types import TensorType, is_float, tensor_type
+from flowgraph.session import Trace, Variable, is_drawn, trace_into, value_of
+from flowgraph.tensor import Tensor, scalar, tensor_of
+from flowgraph.train.optimizers import STEP_TYPE, Optimizer, check_variables, count_of, pack, unpack
+from flowgraph.types import TensorType, tensor_type
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,21 @@ class Group:
     """Variables of one dtype, packed into one flat vector with their slots."""
 
     variables: tuple[Variable, ...]
-    slots: dict[str, Variable]
+    slots: dict[str, list[Variable]]
+    """For each slot name, the slots of the variables."""
 
-    def pack(self) -> np.ndarray[Any, Any]:
-        """The values of the variables as one vector."""
-        return np.concatenate([v.numpy().reshape(-1) for v in self.variables])
+    def values(self) -> list[np.ndarray[Any, Any]]:
+        """One vector of the variables, and one for each slot."""
+        return [np.concatenate([v.numpy().reshape(-1) for v in own]) for own in (self.variables, *self.slots.values())]
 
-    def unpack(self, flat: np.ndarray[Any, Any]) -> None:
-        """Set the variables from a vector."""
-        start = 0
-        for variable in self.variables:
-            count = math.prod(variable.shape)
-            variable.set(flat[start : start + count].reshape(variable.shape).copy())
-            start += count
+    def commit(self, vectors: Iterator[np.ndarray[Any, Any]]) -> None:
+        """Set the variables and the slots from the next vectors."""
+        for own in (self.variables, *self.slots.values()):
+            flat, start = next(vectors), 0
+            for variable in own:
+                stop = start + count_of(variable.type)
+                variable.set(flat[start:stop].reshape(variable.shape).copy())
+                start = stop
 
 
 class Step:
@@ -63,7 +65,7 @@ class Step:
         trace, states, params = Trace(), [], []
         for group in self.groups:
             types = [v.type for v in group.variables]
-            flat = tensor_type((sum(math.prod(t.shape) for t in types),), types[0].dtype)  # type: ignore[misc]
+            flat = tensor_type((sum(map(count_of, types)),), types[0].dtype)
             own = [make_input(flat, "variable", name) for name in ("parameters", *group.slots)]
             states.append(own)
             views = unpack(tensor_of(own[0]), types)
@@ -76,20 +78,29 @@ class Step:
             updates = self._updates(value, states, params)
         if trace.updates():
             names = ", ".join(v.name for v in trace.updates())
-            raise UsageError(f"a loss that assigns {names}", "a step changes only what the optimizer trains", "Assign outside.")
-        self.trace = trace
+            raise UsageError(
+                f"a loss that assigns {names}", "a step changes only what the optimizer trains", "Assign outside."
+            )
         self.states = [*(leaf for own in states for leaf in own), self.counter]
-        self.outputs = [value.node, *updates]
-        self._close()
+        trained = {v for group in self.groups for v in group.variables}
+        read = {v: leaf for v, leaf in trace.variables.items() if v not in trained}
+        given = [*self.batch, *self.states, *read.values()]
+        graph, captured = trace.closed([value.node, *updates], given)
+        self.read, self.captured = tuple(read), captured
+        drawn = [leaf for leaf, node in zip(graph.inputs[len(given) :], captured, strict=True) if is_drawn(node)]
+        self.entry = compiled(_drawn_anew(graph, drawn, graph.inputs[len(self.batch) + len(self.states) - 1]))
+        self.program = self.entry.program
 
     def _loss(self, loss: Callable[..., Any], batch: Sequence[Tensor]) -> Tensor:
         value = loss(*batch)
-        if not isinstance(value, Tensor) or value.shape != () or not is_float(value.dtype):
+        if not isinstance(value, Tensor) or value.shape != () or value.dtype.kind != "f":
             found = f"{value.type}" if isinstance(value, Tensor) else type(value).__name__
             raise ShapeError("to train on a loss", f"it returned {found}, not a real scalar", "Return a mean or a sum.")
         return value
 
-    def _updates(self, value: Tensor, states: Sequence[Sequence[Node]], params: Sequence[Sequence[Tensor]]) -> list[Node]:
+    def _updates(
+        self, value: Tensor, states: Sequence[Sequence[Node]], params: Sequence[Sequence[Tensor]]
+    ) -> list[Node]:
         """The nodes of the new state."""
         grads = iter(gradient(value, [view for views in params for view in views]))
         step = tensor_of(self.counter)
@@ -108,47 +119,21 @@ class Step:
             new += [moved.node, *(moved_slots[name].node for name in group.slots)]
         return [*new, (step + 1).node]
 
-    def _close(self) -> None:
-        """Make what the loss takes from outside inputs too, and compile."""
-        own = {*self.batch, *self.states}
-        others = [
-            node
-            for node in toposort(self.outputs, stop=lambda n: n in own or _known(n))
-            if node not in own and (_known(node) or node.is_leaf)
-        ]
-        self.captured = others
-        stand_ins: dict[Node, Node] = {}
-        for node in others:
-            kind = node.attr("kind") if node.is_leaf else "data"
-            stand_ins[node] = Node(self.batch[0].op if self.batch else self.counter.op, (), (("kind", kind), ("name", "")), node.types)
-        new: dict[Node, Node] = {**{node: node for node in own}, **stand_ins}
-        for node in toposort(self.outputs, stop=lambda n: n in new):
-            if node not in new:
-                new[node] = Node(node.op, tuple([new[one] for one in node.inputs]), node.attrs, node.types, node.where)
-        inputs = (*self.batch, *self.states, *(stand_ins[node] for node in others))
-        self.entry = compiled(Graph(inputs, tuple(new[node] for node in self.outputs)))
-        self.program = self.entry.program
-
     def captured_values(self) -> list[Any]:
-        """What the loss takes from outside: data in closures, variables that are not trained."""
-        by_leaf = {leaf: variable for variable, leaf in self.trace.variables.items()}
-        return [by_leaf[node].numpy() if node in by_leaf else node.memo for node in self.captured]
+        """What the loss takes from outside: variables that are not trained, data in closures."""
+        return [*(variable.numpy() for variable in self.read), *map(value_of, self.captured)]
 
     def state_values(self) -> list[Any]:
         """The state as it is in the variables and the optimizer."""
-        values: list[Any] = []
-        for group in self.groups:
-            values += [group.pack(), *(slot.numpy() for slot in group.slots.values())]
-        return [*values, self.optimizer.iterations.numpy()]
+        vectors = [vector for group in self.groups for vector in group.values()]
+        return [*vectors, self.optimizer.iterations.numpy()]
 
     def commit(self, state: Sequence[Any]) -> None:
         """Write a state into the variables and the optimizer."""
         rest = iter(state)
         for group in self.groups:
-            group.unpack(next(rest))
-            for slot in group.slots.values():
-                slot.set(next(rest))
-        self.optimizer.iterations.set(np.asarray(next(rest)))
+            group.commit(rest)
+        self.optimizer.iterations.set(np.array(next(rest)))
 
     @cached_property
     def batch_meshes(self) -> tuple[str, ...]:
@@ -177,17 +162,30 @@ class Step:
         return dict(zip(inputs, self.program.outputs[1:], strict=True))
 
 
-def _known(node: Node) -> bool:
-    return node.memo is not None and node.op.name != "constant"
-
-
 def _groups(variables: Sequence[Variable], optimizer: Optimizer) -> list[Group]:
     """The variables by dtype, in the order of their first appearance."""
+    check_variables(variables)
     by_dtype: dict[Any, list[Variable]] = {}
     for variable in variables:
-        if not isinstance(variable, Variable) or not is_float(variable.dtype):
-            raise UsageError(f"to train {variable!r}", "it is no variable of real numbers", "Give a list of fg.Variable.")
         by_dtype.setdefault(variable.dtype, []).append(variable)
     if not by_dtype:
         raise UsageError("to train no variables", "the list is empty", "Give variables=[...].")
     return [Group(tuple(own), optimizer.slots(own)) for own in by_dtype.values()]
+
+
+GOLDEN = 0x9E3779B97F4A7C15
+"""An odd number: its multiples are different 64-bit words for different steps."""
+
+
+def _drawn_anew(graph: Graph, keys: Sequence[Node], counter: Node) -> Graph:
+    """The graph in which the `keys` of random draws move on with the step: the first word grows by GOLDEN each."""
+    if not keys:
+        return graph
+    number = np.dtype(np.uint64)
+    step = tensor_of(counter).astype(number) * tensor_of(scalar(GOLDEN, number, structural=True))
+    move = concat([reshape(step, (1,)), reshape(tensor_of(scalar(0, number)), (1,))])
+    new = {node: node for node in graph.inputs} | {key: (tensor_of(key) + move).node for key in keys}
+    for node in graph.nodes():
+        if node not in new:
+            new[node] = Node(node.op, tuple([new[one] for one in node.inputs]), node.attrs, node.types, node.where)
+    return graph.with_outputs(new[node] for node in graph.outputs)

@@ -213,7 +213,7 @@ def _take(outcome: Outcome, name: str, child: Child, word: str) -> bool:
 
 
 def compare(entries: Mapping[str, Entry]) -> None:
-    """Note how far the results of each are from those in the middle of all: none is beyond doubt, float32 sums differ."""
+    """Note how far the results of each are from the middle of all: sums in float32 differ, and none is beyond doubt."""
     found = {name: one.found for name, one in entries.items() if one.found}
     for name, own in found.items():
         others = list(found.values()) if len(found) > 2 else [one for other, one in found.items() if other != name]

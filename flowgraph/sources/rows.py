@@ -1,83 +1,24 @@
-"""Sources: values that lie in pieces along one axis, in memory, in files or in another Dask graph.
-
-A source is asked for the pieces of an interval; it never joins them. A piece is an array, a part of an array of this
-process, a part of a file, or a part of another task's result.
-
-Arrays never travel inside tasks: where a piece of an array is pickled, the array is written into a file once, and on
-the other side the piece is mapped from it.
-"""
+"""The kinds of sources, and the pieces that they give."""
 
 from __future__ import annotations
 
-import atexit
 import bisect
 import os
-import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from flowgraph.errors import ClusterError, DataError, ShapeError
-from flowgraph.types import Shape, TensorType, tensor_type
+from flowgraph.errors import DataError, ShapeError
+from flowgraph.sources.files import DIRECTORY, SENDING, SMALL_BYTES, FilePiece, file_of, interval, sample, write
+from flowgraph.types import TensorType, tensor_type
 
 Array = np.ndarray[Any, Any]
-
-SMALL_BYTES = 1 << 16
-"""Arrays below so many bytes travel inside tasks: a file would cost more."""
-CHUNK_BYTES = 16 << 20
-"""Files are written in parts of about so many bytes."""
-
-
-def interval(axis: int, start: int, stop: int) -> tuple[slice, ...]:
-    """The index of the elements start to stop along `axis`."""
-    return (slice(None),) * axis + (slice(start, stop),)
-
-
-# Pieces.
-
-
-@dataclass(frozen=True, slots=True)
-class FilePiece:
-    """The rows start to stop of an array in a .npy file; opened where it is read."""
-
-    path: str
-    start: int
-    stop: int
-    cut: tuple[int, int, int] | None = None
-    """Of these rows, only (axis, start, stop)."""
-
-    def array(self) -> Array:
-        """The elements, mapped into memory."""
-        rows = _mapped(self.path)[self.start : self.stop]
-        return rows if self.cut is None else rows[interval(*self.cut)]
-
-
-_MAPS: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
-"""The files that somebody reads at the moment. A map that outlives its readers would keep a removed file on the disk."""
-
-
-def _mapped(path: str) -> Array:
-    found = _MAPS.get(path)
-    if found is None:
-        try:
-            found = np.load(path, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError:
-            raise ClusterError(
-                f"to read rows from {path}",
-                "this process does not see the file: it runs on another machine, or the run that wrote it is over",
-                "Make the client the current one (`with client.as_current():`), so that flowgraph sees that the disk "
-                "is not shared; or load the data with Dask, which needs no file.",
-            ) from None
-        _MAPS[path] = found
-    return found  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +32,7 @@ class HeldPiece:
 
     def array(self) -> Array:
         """A view of the elements."""
-        return self.held.array[interval(self.axis, self.start, self.stop)]  # type: ignore[no-any-return]
+        return self.held.array[interval(self.axis, self.start, self.stop)]
 
     def __reduce__(self) -> Any:
         path = self.held.path()
@@ -124,76 +65,10 @@ def resolve(piece: Any) -> Array:
             raise DataError(
                 f"a block of shape {shape}, as a dask array promised",
                 f"its task gave {array.shape}",
-                "Give the array its true chunks (`x.compute_chunk_sizes()`), or correct the function that loads a block.",
+                "Give the array its true chunks (`x.compute_chunk_sizes()`), or correct what loads a block.",
             )
         return array[interval(axis, start, stop)] if shape else array
     return piece  # type: ignore[no-any-return]
-
-
-# Arrays of this process, and how they leave it.
-
-
-class _Sending(threading.local):
-    """How arrays leave this thread at the moment."""
-
-    known = False
-    """Whether somebody waits for the receivers, so that files may go afterwards."""
-    inside = False
-    """Whether arrays must travel inside tasks, because the receivers do not see this disk."""
-
-
-_SENDING = _Sending()
-
-
-@contextmanager
-def sending(shared_disk: bool = True) -> Iterator[None]:
-    """A context for a run that waits for its tasks: the files of arrays need to last no longer than their `Held`."""
-    before = _SENDING.known, _SENDING.inside
-    _SENDING.known, _SENDING.inside = True, not shared_disk
-    try:
-        yield
-    finally:
-        _SENDING.known, _SENDING.inside = before
-
-
-class _Directory:
-    """The directory of this process for arrays on their way to others; it is there as long as files are in it."""
-
-    def __init__(self) -> None:
-        self.path: Path | None = None
-        self.lock = threading.Lock()
-        self.count = 0
-        self.pinned: list[Held] = []
-        """Arrays whose receivers nobody waits for: their files last until the process ends."""
-
-    def new_file(self) -> Path:
-        """The path of a file that does not exist yet; only this user may read the directory."""
-        with self.lock:
-            if self.path is None or not self.path.exists():
-                if self.path is None:
-                    atexit.register(self.clear)
-                self.path = Path(tempfile.mkdtemp(prefix="flowgraph-"))
-            self.count += 1
-            return self.path / f"{self.count}.npy"
-
-    def remove(self, path: Path, process: int) -> None:
-        """Remove a file, and the directory after the last one; a forked child leaves its parent's files alone."""
-        if os.getpid() != process:
-            return
-        with self.lock:
-            path.unlink(missing_ok=True)
-            try:
-                path.parent.rmdir()
-            except OSError:  # there are others
-                pass
-
-    def clear(self) -> None:
-        """Remove everything, when the process ends."""
-        if self.path is not None:
-            shutil.rmtree(self.path, ignore_errors=True)
-
-
-_DIRECTORY = _Directory()
 
 
 class Held:
@@ -214,7 +89,7 @@ class Held:
         return tensor_type(self.array.shape, self.array.dtype)
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Any:
         """The shape of the array."""
         return self.array.shape
 
@@ -235,26 +110,26 @@ class Held:
 
     def path(self) -> str | None:
         """The file with the array, written if need be; None if it travels inside tasks."""
-        if self.array.nbytes < SMALL_BYTES or not self.array.ndim or _SENDING.inside:
+        if self.array.nbytes < SMALL_BYTES or not self.array.ndim or SENDING.inside:
             return None
         with self._lock:
-            sample = _sample(self.array)
-            if self._path is None or sample != self._sample:  # the user wrote to the array since
-                self._sample = sample
+            now = sample(self.array)
+            if self._path is None or now != self._sample:  # the user wrote to the array since
+                self._sample = now
                 self._place()
-        if not _SENDING.known and self not in _DIRECTORY.pinned:
-            _DIRECTORY.pinned.append(self)
+        if not SENDING.known and self not in DIRECTORY.pinned:
+            DIRECTORY.pinned.append(self)
         return self._path
 
     def _place(self) -> None:
-        found = _file_of(self.array)
+        found = file_of(self.array)
         if found is not None:
             self._path, self.offset = found
             return
         self.release()
-        path = _DIRECTORY.new_file()
-        self._file = weakref.finalize(self, _DIRECTORY.remove, path, os.getpid())
-        _write(path, self.array)
+        path = DIRECTORY.new_file()
+        self._file = weakref.finalize(self, DIRECTORY.remove, path, os.getpid())
+        write(path, self.array)
         self._path = str(path)
 
     def release(self) -> None:
@@ -269,54 +144,6 @@ class Held:
         if path is None:
             return Parts, ([np.ascontiguousarray(self.array)], self.type)
         return Parts, ([FilePiece(path, self.offset, self.offset + len(self.array))], self.type)
-
-
-def _sample(array: Array) -> bytes:
-    """Some bytes of an array, to notice that it was changed: it is cheap, and finds no change between its samples."""
-    if not array.flags.writeable:
-        return b""
-    step = max(array.size // 1024, 1)
-    return array.flat[::step].tobytes() + array[-1:].tobytes()[-64:]
-
-
-def _file_of(array: Array) -> tuple[str, int] | None:
-    """The .npy file that `array` is mapped from, and the row of the file at which it begins."""
-    root: Any = array
-    while isinstance(getattr(root, "base", None), np.ndarray):
-        root = root.base
-    name = getattr(root, "filename", None)
-    if name is None or root.mode == "c" or array.strides != root.strides or array.shape[1:] != root.shape[1:]:
-        return None
-    try:
-        there = np.load(name, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):  # no .npy file, or gone
-        return None
-    if (there.offset, there.dtype, there.shape) != (root.offset, array.dtype, root.shape):
-        return None
-    start = (array.ctypes.data - root.ctypes.data) // array.strides[0]
-    ends = np.array_equal(there[start], array[0], equal_nan=True)
-    return (str(name), start) if ends else None
-
-
-def _write(path: Path, array: Array) -> None:
-    """A .npy file of `array` in C order and native bytes. It is written in parts, so a full disk is an error and no crash."""
-    dtype = array.dtype.newbyteorder("=")
-    rows = max(CHUNK_BYTES * len(array) // max(array.nbytes, 1), 1)
-    try:
-        with path.open("xb") as file:
-            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for start in range(0, len(array), rows):
-                file.write(np.ascontiguousarray(array[start : start + rows], dtype).data)
-    except OSError as error:
-        raise ClusterError(
-            f"to hand an array of {array.nbytes / 1e6:.0f} MB to other processes by a file in {path.parent}",
-            str(error),
-            "Make room, or point TMPDIR to a disk with more; or load the data with Dask, which needs no file.",
-        ) from error
-
-
-# Sources.
 
 
 class Source(Protocol):
@@ -350,8 +177,8 @@ def in_memory(value: Any) -> Any:
 
 @contextmanager
 def portable(values: Sequence[Any]) -> Iterator[list[Any]]:
-    """A context in which `values` can be sent to other processes many times: their files are written once, and go after."""
-    held = [Held(one) if isinstance(one, np.ndarray) and one.ndim and one.nbytes >= SMALL_BYTES else one for one in values]
+    """A context in which `values` can be sent to other processes many times: files are written once, and go after."""
+    held = [Held(one) if _is_large(one) else one for one in values]
     try:
         yield held
     finally:
@@ -360,12 +187,16 @@ def portable(values: Sequence[Any]) -> Iterator[list[Any]]:
                 one.release()
 
 
+def _is_large(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.nbytes >= SMALL_BYTES and value.ndim > 0
+
+
 _OWNED: weakref.WeakKeyDictionary[Any, Held] = weakref.WeakKeyDictionary()
 
 
 def held_by(owner: Any, value: Any) -> Any:
     """`value` for runs elsewhere: a large array as the one `Held` of its `owner`, so that loops write its file once."""
-    if not isinstance(value, np.ndarray) or value.nbytes < SMALL_BYTES or not value.ndim:
+    if not _is_large(value):
         return value
     found = _OWNED.get(owner)
     if found is None or found.array is not value:
@@ -404,12 +235,12 @@ class _Chunked:
         return self._type
 
     def pieces(self, start: int, stop: int, axis: int) -> list[Any]:
-        """The pieces of the elements start to stop; at least one, even of nothing. Along other axes blocks are joined."""
+        """The pieces of the elements start to stop, at least one. Along other axes than 0 the blocks are joined."""
         if axis != 0:
             if self._joined is None:
                 self._joined = Held(np.asarray(self))
             return self._joined.pieces(start, stop, axis)
-        found = []
+        found: list[Any] = []
         last = len(self._offsets) - 2
         number = min(max(bisect.bisect_right(self._offsets, start) - 1, 0), last)
         while number <= last and (self._offsets[number] < stop or not found):
@@ -490,7 +321,8 @@ class DaskRows(_Chunked):
 
     def piece(self, number: int, start: int, stop: int) -> Any:
         """A part of a chunk."""
-        return TaskPiece(self.keys[number], start, stop, (self.lengths[number], *known(self._type.shape[1:])))
+        shape: Any = (self.lengths[number], *self._type.shape[1:])
+        return TaskPiece(self.keys[number], start, stop, shape)
 
     def whole(self) -> list[Any]:
         """The pieces of all; for a scalar its one value."""
@@ -502,9 +334,3 @@ class DaskRows(_Chunked):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         raise AssertionError("the value of Dask tasks is found by a run, not by a conversion")
-
-
-def known(shape: Shape) -> tuple[int, ...]:
-    """A shape without unknown lengths."""
-    assert all(isinstance(length, int) for length in shape), shape
-    return shape  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Lowering: stages x shards become Dask tasks. The only file that makes them.
+"""A bound program as a graph of tasks.
 
     shard 0   loop_0 ─┐                    ┌─ loop_1 ─┐
     shard 1   loop_0 ─┼─ join ─ whole_1 ──┼─ loop_1 ─┼─ whole_2 ─ ...
@@ -10,14 +10,26 @@ A task is named ("flowgraph-<stage>-<run>", step, shard); it holds a kernel and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from flowgraph.graph import Node
-from flowgraph.kernel import Kernel, Loop, LoopStage, OneStage, RowArgument, Rows, Stage, WholeStage, clean, complete, join
-from flowgraph.sources import SMALL_BYTES, Held, TaskPiece, pieces, resolve
+from flowgraph.kernel import Loop, LoopStage, OneStage, RowArgument, WholeStage, clean
+from flowgraph.lower.calls import (
+    Bound,
+    assemble,
+    assemble_pieces,
+    join_stacks,
+    pick,
+    run_loop,
+    run_one,
+    run_sum,
+    run_whole,
+)
+from flowgraph.lower.single import piece_arguments
+from flowgraph.sources import SMALL_BYTES, Held
 
 FAN_IN = 16
 """How many shards' partial results one task joins."""
@@ -33,125 +45,6 @@ class Result:
     """Which of the results of the one task it is."""
     axis: int | None = None
     """The axis along which shards are joined."""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A program met with its data: everything that lowering needs to know."""
-
-    stages: tuple[Stage, ...]
-    meshes: tuple[str, ...]
-    """The mesh axes, in the order in which kernels take their numbers of rows."""
-    rows: Mapping[str, int]
-    """The number of rows of each mesh axis."""
-    shards: Mapping[str, tuple[tuple[int, int], ...]]
-    """The (start, stop) rows of each shard."""
-    leaf_tiles: Mapping[str, int]
-    """The tiles of a merge leaf."""
-    values: Mapping[Node, Any]
-    """What the leaves hold: arrays and sources."""
-    outputs: tuple[tuple[Node, int | None], ...]
-    """The nodes wanted, and for cut ones the axis along which their shards are joined."""
-    cuts: Mapping[Node, Any] = field(default_factory=dict)
-    """How each node is cut."""
-
-    def totals(self) -> tuple[int, ...]:
-        """The numbers of rows as kernels take them."""
-        return tuple(self.rows[mesh] for mesh in self.meshes)
-
-
-def run_loop(
-    kernel: Kernel, start: int, rows: int, leaf: int, totals: Any, how: Any, parts: Any, arguments: Any
-) -> tuple[Any, ...]:
-    """One shard of a loop: its partial results as subtrees, then the rows that leave it."""
-    sources = [
-        Rows([resolve(piece) for piece in own], dtype, axis, times)
-        for own, (axis, times, dtype) in zip(parts, how, strict=True)
-    ]
-    return kernel(start, rows, leaf, *totals, *sources, *arguments)  # type: ignore[no-any-return]
-
-
-def run_sum(*arguments: Any) -> Any:
-    """One shard of a loop that no rows leave: its partial results."""
-    return run_loop(*arguments)[0]
-
-
-def run_one(kernel: Kernel, totals: Any, order: Any, how: Any, parts: Any, arguments: Any, dtypes: Any) -> Any:
-    """A program of one tile. `order` says which of its inputs are rows."""
-    rows = iter(
-        Rows([resolve(piece) for piece in own], dtype, axis, times)
-        for own, (axis, times, dtype) in zip(parts, how, strict=True)
-    )
-    whole = iter(clean(value, dtype) for value, dtype in zip(arguments, dtypes, strict=True))
-    return kernel(*totals, *[next(rows) if cut else next(whole) for cut in order])
-
-
-def run_whole(kernel: Kernel, totals: Any, merges: Any, stacks: Any, gathered: Any, axes: Any, arguments: Any) -> Any:
-    """One whole phase: complete the partial results, join what was gathered, compute."""
-    states = [complete(merge, own) for merge, own in zip(merges, stacks, strict=True)]
-    whole = [np.concatenate(own, axis) if len(own) > 1 else own[0] for own, axis in zip(gathered, axes, strict=True)]
-    return kernel(*totals, *states, *whole, *arguments)
-
-
-def join_stacks(merges: Any, stacks: Any) -> list[Any]:
-    """The partial results of neighbouring shards as one list of subtrees."""
-    return join(merges, stacks)
-
-
-def pick(values: Sequence[Any], number: int) -> Any:
-    """One result of a task that has several."""
-    return values[number]
-
-
-def assemble(parts: Sequence[Any], item: int | None, axis: int | None) -> Any:
-    """The value of an output from the results of the tasks that have it."""
-    if item is not None:
-        return parts[0][item]
-    return np.concatenate(parts, axis or 0) if len(parts) > 1 else parts[0]
-
-
-def assemble_pieces(parts: Sequence[Any], dtype: Any) -> Any:
-    """The whole value of a source from its pieces, as kernels take it."""
-    arrays = [resolve(one) for one in parts]
-    return clean(np.concatenate(arrays) if len(arrays) > 1 else arrays[0], dtype)
-
-
-def run_here(bound: Bound) -> list[Any]:
-    """The outputs, stage after stage in this thread, with one shard for each mesh axis: no graph and no scheduler."""
-    values: dict[Node, Any] = {}
-    stored: dict[Node, Any] = {}
-    stacks: dict[Loop, Any] = {}
-    for stage in bound.stages:
-        if isinstance(stage, OneStage):
-            continue
-        arguments = [
-            values[one] if one in values else clean(bound.values[one], one.type.dtype) for one in stage.arguments
-        ]
-        if isinstance(stage, LoopStage):
-            mesh, total = stage.loop.mesh, bound.rows[stage.loop.mesh]
-            parts = [
-                [stored[one.node]] if one.node in stored and not one.node.is_leaf else pieces(bound.values[one.node], 0, total * one.times, one.axis)
-                for one in stage.rows
-            ]
-            how = [(one.axis, one.times, one.dtype) for one in stage.rows]
-            stack, *written = run_loop(
-                stage.kernel, 0, total, bound.leaf_tiles[mesh], bound.totals(), how, parts, arguments
-            )
-            stacks[stage.loop] = [stack]
-            stored.update(zip(stage.loop.writes, written, strict=True))
-        else:
-            own = [one for one in stage.loops if one.merges]
-            results = run_whole(
-                stage.kernel,
-                bound.totals(),
-                [one.merges for one in own],
-                [stacks[one.loop] for one in own],
-                [[stored[node]] for node, _ in stage.gathered],
-                [axis for _, axis in stage.gathered],
-                arguments,
-            )
-            values.update(zip(stage.results, results, strict=True))
-    return [stored[node] if axis is not None else values[node] for node, axis in bound.outputs]
 
 
 class Lowering:
@@ -342,7 +235,7 @@ class Lowering:
 def lower_window(
     bound: Bound, run: str, steps: int, updates: Mapping[Node, Node], traced: Node
 ) -> tuple[dict[Any, Any], list[Result], list[Result]]:
-    """`steps` steps as one graph, each taking its state from the one before: (graph, `traced` of each step, new state)."""
+    """`steps` steps as one graph, each on the state of the one before: (graph, `traced` of each step, new state)."""
     lowering = Lowering(bound, run)
     order = [node for node, _ in bound.outputs]
     history = []
@@ -352,69 +245,3 @@ def lower_window(
         if step < steps - 1:
             lowering.advance(updates)
     return lowering.graph, history, [results[new] for new in updates.values()]
-
-
-def piece_arguments(found: Sequence[Any]) -> Any:
-    """Pieces as an argument of a task: those of other tasks' results as [result, start, stop, axis, expected shape]."""
-    from dask import task_spec as spec
-
-    return spec.List(
-        *[
-            spec.List(spec.TaskRef(one.key), one.start, one.stop, 0, one.shape) if isinstance(one, TaskPiece) else one
-            for one in found
-        ]
-    )
-
-
-def lower_call(function: Any, arguments: Sequence[Any], name: str, run: str, sources: Sequence[Any] = ()) -> Any:
-    """A call of `function` as a graph of one task, and its key. Pieces of other tasks inside nested lists are found."""
-    from dask import task_spec as spec
-
-    graph: dict[Any, Any] = {}
-
-    def argument(value: Any) -> Any:
-        if isinstance(value, np.ndarray) and value.nbytes >= SMALL_BYTES:  # by a file, as a task of its own
-            held = (f"flowgraph-{name}-value-{run}", 0, len(graph))
-            graph[held] = spec.Task(held, assemble_pieces, spec.List(*Held(value).whole()), value.dtype)
-            return spec.TaskRef(held)
-        if isinstance(value, TaskPiece):
-            return piece_arguments([value]).args[0]
-        return spec.List(*map(argument, value)) if isinstance(value, list) else value
-
-    key = (f"flowgraph-{name}-{run}", 0, 0)
-    graph[key] = spec.Task(key, function, *map(argument, arguments))
-    for source in sources:
-        graph.update(source.tasks())
-    return graph, key
-
-
-def lower_value(source: Any, key: Any) -> dict[Any, Any]:
-    """A graph whose task `key` gives the whole value of a source."""
-    from dask import task_spec as spec
-
-    task = spec.Task(key, assemble_pieces, piece_arguments(source.whole()), source.type.dtype)
-    return {**source.tasks(), key: task}
-
-
-def lower_later(key: Any, function: Any, recipe: Any, sources: Sequence[Any]) -> dict[Any, Any]:
-    """A graph whose task `key` calls `function(recipe, pieces of each source)`: to be lowered when more is known."""
-    from dask import task_spec as spec
-
-    graph: dict[Any, Any] = {}
-    for source in sources:
-        graph.update(source.tasks())
-    values = spec.List(*[piece_arguments(source.whole()) for source in sources])
-    graph[key] = spec.Task(key, function, recipe, values)
-    return graph
-
-
-def waiting(graph: Mapping[Any, Any], function: Any) -> dict[Any, tuple[Any, list[list[Any]]]]:
-    """The tasks of `lower_later` in a graph: for each key the recipe, and the keys of the tasks that its sources need."""
-    from dask import task_spec as spec
-
-    found = {}
-    for key, task in graph.items():
-        if isinstance(task, spec.Task) and task.func is function:
-            recipe, values = task.args
-            found[key] = recipe, [[piece.args[0].key for piece in source.args] for source in values.args]
-    return found

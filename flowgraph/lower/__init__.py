@@ -1,0 +1,18 @@
+"""Lowering: stages x shards become Dask tasks. The only room that makes them."""
+
+from flowgraph.lower.calls import Bound, assemble, run_here
+from flowgraph.lower.lowering import Lowering, Result, lower_window
+from flowgraph.lower.single import lower_call, lower_later, lower_value, waiting
+
+__all__ = [
+    "Bound",
+    "Lowering",
+    "Result",
+    "assemble",
+    "lower_call",
+    "lower_later",
+    "lower_value",
+    "lower_window",
+    "run_here",
+    "waiting",
+]

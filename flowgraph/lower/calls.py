@@ -1,0 +1,134 @@
+"""What tasks call: functions of a kernel and arrays. `run_here` calls them one after the other, without tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from flowgraph.graph import Node
+from flowgraph.kernel import Kernel, Loop, LoopStage, OneStage, Rows, Stage, clean, complete, join
+from flowgraph.sources import pieces, resolve
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A program met with its data: everything that lowering needs to know."""
+
+    stages: tuple[Stage, ...]
+    meshes: tuple[str, ...]
+    """The mesh axes, in the order in which kernels take their numbers of rows."""
+    rows: Mapping[str, int]
+    """The number of rows of each mesh axis."""
+    shards: Mapping[str, tuple[tuple[int, int], ...]]
+    """The (start, stop) rows of each shard."""
+    leaf_tiles: Mapping[str, int]
+    """The tiles of a merge leaf."""
+    values: Mapping[Node, Any]
+    """What the leaves hold: arrays and sources."""
+    outputs: tuple[tuple[Node, int | None], ...]
+    """The nodes wanted, and for cut ones the axis along which their shards are joined."""
+    cuts: Mapping[Node, Any] = field(default_factory=dict)
+    """How each node is cut."""
+
+    def totals(self) -> tuple[int, ...]:
+        """The numbers of rows as kernels take them."""
+        return tuple(self.rows[mesh] for mesh in self.meshes)
+
+
+def run_loop(
+    kernel: Kernel, start: int, rows: int, leaf: int, totals: Any, how: Any, parts: Any, arguments: Any
+) -> tuple[Any, ...]:
+    """One shard of a loop: its partial results as subtrees, then the rows that leave it."""
+    sources = [
+        Rows([resolve(piece) for piece in own], dtype, axis, times)
+        for own, (axis, times, dtype) in zip(parts, how, strict=True)
+    ]
+    return kernel(start, rows, leaf, *totals, *sources, *arguments)  # type: ignore[no-any-return]
+
+
+def run_sum(*arguments: Any) -> Any:
+    """One shard of a loop that no rows leave: its partial results."""
+    return run_loop(*arguments)[0]
+
+
+def run_one(kernel: Kernel, totals: Any, order: Any, how: Any, parts: Any, arguments: Any, dtypes: Any) -> Any:
+    """A program of one tile. `order` says which of its inputs are rows."""
+    rows = iter(
+        Rows([resolve(piece) for piece in own], dtype, axis, times)
+        for own, (axis, times, dtype) in zip(parts, how, strict=True)
+    )
+    whole = iter(clean(value, dtype) for value, dtype in zip(arguments, dtypes, strict=True))
+    return kernel(*totals, *[next(rows) if cut else next(whole) for cut in order])
+
+
+def run_whole(kernel: Kernel, totals: Any, merges: Any, stacks: Any, gathered: Any, axes: Any, arguments: Any) -> Any:
+    """One whole phase: complete the partial results, join what was gathered, compute."""
+    states = [complete(merge, own) for merge, own in zip(merges, stacks, strict=True)]
+    whole = [np.concatenate(own, axis) if len(own) > 1 else own[0] for own, axis in zip(gathered, axes, strict=True)]
+    return kernel(*totals, *states, *whole, *arguments)
+
+
+def join_stacks(merges: Any, stacks: Any) -> list[Any]:
+    """The partial results of neighbouring shards as one list of subtrees."""
+    return join(merges, stacks)
+
+
+def pick(values: Sequence[Any], number: int) -> Any:
+    """One result of a task that has several."""
+    return values[number]
+
+
+def assemble(parts: Sequence[Any], item: int | None, axis: int | None) -> Any:
+    """The value of an output from the results of the tasks that have it."""
+    if item is not None:
+        return parts[0][item]
+    return np.concatenate(parts, axis or 0) if len(parts) > 1 else parts[0]
+
+
+def assemble_pieces(parts: Sequence[Any], dtype: Any) -> Any:
+    """The whole value of a source from its pieces, as kernels take it."""
+    arrays = [resolve(one) for one in parts]
+    return clean(np.concatenate(arrays) if len(arrays) > 1 else arrays[0], dtype)
+
+
+def run_here(bound: Bound) -> list[Any]:
+    """The outputs, stage after stage in this thread, with one shard for each mesh axis: no graph and no scheduler."""
+    values: dict[Node, Any] = {}
+    stored: dict[Node, Any] = {}
+    stacks: dict[Loop, Any] = {}
+    for stage in bound.stages:
+        if isinstance(stage, OneStage):
+            continue
+        arguments = [
+            values[one] if one in values else clean(bound.values[one], one.type.dtype) for one in stage.arguments
+        ]
+        if isinstance(stage, LoopStage):
+            mesh, total = stage.loop.mesh, bound.rows[stage.loop.mesh]
+            parts = [
+                [stored[one.node]]
+                if one.node in stored and not one.node.is_leaf
+                else pieces(bound.values[one.node], 0, total * one.times, one.axis)
+                for one in stage.rows
+            ]
+            how = [(one.axis, one.times, one.dtype) for one in stage.rows]
+            stack, *written = run_loop(
+                stage.kernel, 0, total, bound.leaf_tiles[mesh], bound.totals(), how, parts, arguments
+            )
+            stacks[stage.loop] = [stack]
+            stored.update(zip(stage.loop.writes, written, strict=True))
+        else:
+            own = [one for one in stage.loops if one.merges]
+            results = run_whole(
+                stage.kernel,
+                bound.totals(),
+                [one.merges for one in own],
+                [stacks[one.loop] for one in own],
+                [[stored[node]] for node, _ in stage.gathered],
+                [axis for _, axis in stage.gathered],
+                arguments,
+            )
+            values.update(zip(stage.results, results, strict=True))
+    return [stored[node] if axis is not None else values[node] for node, axis in bound.outputs]

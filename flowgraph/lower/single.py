@@ -1,0 +1,77 @@
+"""Graphs of a single task: a call, the value of a source, a tensor that is lowered when more is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from flowgraph.lower.calls import assemble_pieces
+from flowgraph.sources import SMALL_BYTES, Held, TaskPiece
+
+
+def piece_arguments(found: Sequence[Any]) -> Any:
+    """Pieces as an argument of a task: those of other tasks' results as [result, start, stop, axis, expected shape]."""
+    from dask import task_spec as spec
+
+    return spec.List(
+        *[
+            spec.List(spec.TaskRef(one.key), one.start, one.stop, 0, one.shape) if isinstance(one, TaskPiece) else one
+            for one in found
+        ]
+    )
+
+
+def lower_call(function: Any, arguments: Sequence[Any], name: str, run: str, sources: Sequence[Any] = ()) -> Any:
+    """A call of `function` as a graph of one task, and its key. Pieces of other tasks inside nested lists are found."""
+    from dask import task_spec as spec
+
+    graph: dict[Any, Any] = {}
+
+    def argument(value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.nbytes >= SMALL_BYTES:  # by a file, as a task of its own
+            held = (f"flowgraph-{name}-value-{run}", 0, len(graph))
+            graph[held] = spec.Task(held, assemble_pieces, spec.List(*Held(value).whole()), value.dtype)
+            return spec.TaskRef(held)
+        if isinstance(value, TaskPiece):
+            return piece_arguments([value]).args[0]
+        return spec.List(*map(argument, value)) if isinstance(value, list) else value
+
+    key = (f"flowgraph-{name}-{run}", 0, 0)
+    graph[key] = spec.Task(key, function, *map(argument, arguments))
+    for source in sources:
+        graph.update(source.tasks())
+    return graph, key
+
+
+def lower_value(source: Any, key: Any) -> dict[Any, Any]:
+    """A graph whose task `key` gives the whole value of a source."""
+    from dask import task_spec as spec
+
+    task = spec.Task(key, assemble_pieces, piece_arguments(source.whole()), source.type.dtype)
+    return {**source.tasks(), key: task}
+
+
+def lower_later(key: Any, function: Any, recipe: Any, sources: Sequence[Any]) -> dict[Any, Any]:
+    """A graph whose task `key` calls `function(recipe, pieces of each source)`: to be lowered when more is known."""
+    from dask import task_spec as spec
+
+    graph: dict[Any, Any] = {}
+    for source in sources:
+        graph.update(source.tasks())
+    values = spec.List(*[piece_arguments(source.whole()) for source in sources])
+    graph[key] = spec.Task(key, function, recipe, values)
+    return graph
+
+
+def waiting(graph: Mapping[Any, Any], function: Any) -> dict[Any, tuple[Any, list[list[Any]]]]:
+    """The tasks of `lower_later` in a graph: for each key the recipe, and the keys that each of its sources needs."""
+    from dask import task_spec as spec
+
+    found = {}
+    for key, task in graph.items():
+        if isinstance(task, spec.Task) and task.func is function:
+            recipe, values = task.args
+            found[key] = recipe, [[piece.args[0].key for piece in source.args] for source in values.args]
+    return found

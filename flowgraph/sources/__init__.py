@@ -1,0 +1,43 @@
+"""Sources: values that lie in pieces along one axis, in memory, in files or in another Dask graph.
+
+A source is asked for the pieces of an interval; it never joins them. A piece is an array, a part of an array of this
+process, a part of a file, or a part of another task's result.
+"""
+
+from flowgraph.sources.files import SMALL_BYTES, FilePiece, sending
+from flowgraph.sources.rows import (
+    Blocks,
+    DaskRows,
+    Held,
+    HeldPiece,
+    Parts,
+    Source,
+    TaskPiece,
+    has_tasks,
+    held_by,
+    in_memory,
+    owner_of_tasks,
+    pieces,
+    portable,
+    resolve,
+)
+
+__all__ = [
+    "SMALL_BYTES",
+    "Blocks",
+    "DaskRows",
+    "FilePiece",
+    "Held",
+    "HeldPiece",
+    "Parts",
+    "Source",
+    "TaskPiece",
+    "has_tasks",
+    "held_by",
+    "in_memory",
+    "owner_of_tasks",
+    "pieces",
+    "portable",
+    "resolve",
+    "sending",
+]
