@@ -47,9 +47,15 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def processes() -> Iterator[None]:
+def pool() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as found:
+        yield found
+
+
+@pytest.fixture
+def processes(pool: ProcessPoolExecutor) -> Iterator[None]:
     """Two processes for Dask's scheduler of that name, which would start new ones for every call."""
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool, dask.config.set(pool=pool):
+    with dask.config.set(pool=pool):
         yield
 
 
