@@ -24,8 +24,7 @@ from numpy import (
     uint64 as uint64,
 )
 
-from flowgraph import errors as errors, keras as keras
-from flowgraph import collection as collection
+from flowgraph import collection as collection, errors as errors, keras as keras
 from flowgraph.graph import Graph as Graph, interpret as interpret
 from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
 from flowgraph.ops import random as random

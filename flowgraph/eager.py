@@ -19,7 +19,7 @@ import numpy as np
 from flowgraph.errors import UsageError
 from flowgraph.graph import INPUT, Graph, Node, toposort
 from flowgraph.partition import choose_rows, unknown_rows
-from flowgraph.program import Program, row_lengths, load
+from flowgraph.program import Program, load, row_lengths
 from flowgraph.sources import held_by, in_memory
 from flowgraph.tensor import Hooks, Shared
 
@@ -114,7 +114,7 @@ class Cone:
 
 
 def cone(wanted: Sequence[Node]) -> Cone:
-    """The cone of `wanted`. One walk finds the order, the leaves and the structure: this is the hot path of eager mode."""
+    """The cone of `wanted`. One walk finds order, leaves and structure: this is the hot path of eager mode."""
     number: dict[Node, int] = {}
     parts: list[Hashable] = []
     leaves: list[Node] = []

@@ -211,7 +211,8 @@ def bind(rule: Rule, shapes: Sequence[Shape], wanted: Shape | None = None) -> Bi
         results.append(expanded)
     _solve_compounds(rule, operands, shapes, results, wanted, sizes)
     for factor in [axis.factors[0] for axes in results for axis in axes if axis.factors]:
-        sizes.setdefault(factor, 1)  # an ellipsis axis that has length 1 in every operand
+        if factor[0] == ".":
+            sizes.setdefault(factor, 1)  # an ellipsis axis that has length 1 in every operand
     result_shapes = tuple(tuple(_length(axis, sizes, rule) for axis in axes) for axes in results)
     return Binding(tuple(operands), tuple(results), sizes, result_shapes)
 

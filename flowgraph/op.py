@@ -260,5 +260,5 @@ def _dtypes(
     if op.dtype == "float" and not is_float(common):
         common = DEFAULT_FLOAT
     if common.kind == "b" and op.dtype == "promote" and isinstance(op.kernel, np.ufunc) and not _keeps_bool(op.kernel):
-        raise DTypeError(f"{op.name} of booleans", "it is not defined for them", "Cast to an integer, or use `!=`, `&`, `|`.")
+        raise DTypeError(f"{op.name} of booleans", "it is not defined for them", "Cast them, or use `!=`, `&`, `|`.")
     return (common,) * len(types), (np.dtype(np.bool_) if op.dtype == "bool" else common,)

@@ -6,6 +6,7 @@ threads can reach the numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -67,7 +68,7 @@ def schedule(
 
 
 def _nearest_power(number: float) -> int:
-    return 1 << max(round(np.log2(number)), 0)
+    return 1 << max(round(math.log2(number)), 0)
 
 
 def _row_bytes(graph: Graph, meshes: Mapping[Node, str], mesh: str) -> int:

@@ -9,6 +9,7 @@ before it has checked it: sizes, then the manifest, then the bytes, and only the
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -31,7 +32,7 @@ STATE = "state.safetensors"
 FORMAT = "flowgraph-state"
 VERSION = 1
 
-_MANIFEST_BYTES = 1 << 20
+_MANIFEST_BYTES = 1 << 24
 _DEPTH = 8
 _NAME_LENGTH = 1000
 _DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
@@ -97,8 +98,8 @@ def write_state(directory: Path, arrays: Mapping[str, NDArray[Any]], content: Ma
 def new_directory(path: str | Path, replace: bool = False, ours: Collection[str] = ()) -> Iterator[Path]:
     """Yields a temporary directory beside `path`, which takes that name when the block ends without an error.
 
-    After an error nothing is left. `replace`, `ours`: see `check_free`. The rename is durable: all that was written is
-    on the disk first. While an old directory is replaced, a crash can leave it under its temporary name.
+    After an error nothing is left, and after a crash at most the temporary directory: `path` is the old directory, the
+    new one, or not there. All that was written is on the disk before the rename. `replace`, `ours`: see `check_free`.
     """
     target = Path(path).absolute()
     check_free(target, replace, ours)
@@ -358,15 +359,20 @@ def _fsync(path: Path) -> None:
 def _rename(temporary: Path, target: Path, replace: bool, ours: Collection[str]) -> None:
     # Once more: hours may have passed since the first check, and a rename would replace an empty directory silently.
     check_free(target, replace, ours)
-    old = None
-    if os.path.lexists(target):
+    if not os.path.lexists(target):
+        temporary.rename(target)
+    elif not _exchange(temporary, target):
         old = temporary.with_suffix(".old")
         target.rename(old)
-    try:
         temporary.rename(target)
-    except OSError:
-        if old is not None:
-            old.rename(target)
-        raise
-    if old is not None:
-        shutil.rmtree(old)
+        old.rename(temporary)  # the caller removes it
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Returns whether the two directories have changed names at one blow, which Linux can do and Python can not say."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)

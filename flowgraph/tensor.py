@@ -351,7 +351,7 @@ def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
 
 
 class _Threads:
-    """Dask's threaded scheduler, imported when it is asked for: collections that are computed together must share it."""
+    """Dask's threaded scheduler, imported when asked for: collections that are computed together must share it."""
 
     def __get__(self, instance: Any, owner: Any) -> Any:
         from dask.threaded import get
@@ -659,7 +659,7 @@ class Tensor:
     __dask_scheduler__ = _Threads()
 
     def compute(self, **kwargs: Any) -> Any:
-        """The value as a numpy array, computed by the scheduler that Dask would choose, or by `scheduler=` or `client=`."""
+        """The value as a numpy array, by the scheduler that Dask would choose, or by `scheduler=` or `client=`."""
         return Hooks.collection.compute(self, **kwargs)
 
     def persist(self, **kwargs: Any) -> Tensor:

@@ -195,33 +195,6 @@ def promote_scalar(kind: Hashable, dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.complex128) if dtype == np.float64 else np.dtype(np.complex64)
 
 
-def broadcast_shapes(*shapes: Shape, asked: str = "to broadcast") -> Shape:
-    """The shape in which tensors of `shapes` meet: lengths are aligned at the right, and 1 stretches.
-
-    A Dim meets a length of another name as equal; whether it is, is checked when the program runs.
-
-    >>> broadcast_shapes((3, 1), (4,))
-    (3, 4)
-    """
-    rank = max(map(len, shapes), default=0)
-    result: list[Size] = [1] * rank
-    for shape in shapes:
-        offset = rank - len(shape)
-        for axis, length in enumerate(shape, offset):
-            known = result[axis]
-            if known == length or length == 1:
-                continue
-            if known == 1 or (isinstance(known, Dim) and isinstance(length, int)):
-                result[axis] = length
-            elif isinstance(known, int) and isinstance(length, int):
-                raise ShapeError(
-                    f"{asked} shapes {' and '.join(map(str, shapes))}",
-                    f"lengths {known} and {length} at axis {axis - rank} differ and neither is 1",
-                    "Reshape, transpose or slice one operand so that the lengths agree.",
-                )
-    return tuple(result)
-
-
 def normal_axis(axis: int, rank: int) -> int:
     """`axis` counted from the front, for a tensor of `rank` axes.
 

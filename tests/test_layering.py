@@ -17,8 +17,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "flowgraph"
 ROOMS = """
-    errors tree types factors op graph sources tensor ops reverse passes schedule partition kernel lower run program eager
-    collection session store train keras data regression cli
+    errors tree types factors op graph sources tensor ops reverse passes schedule partition kernel lower run program
+    eager collection session store train keras data regression cli
 """.split()
 SEES_ALL = ("__init__", "__main__")
 TASK_MODULES = ("dask.task_spec", "dask._task_spec")

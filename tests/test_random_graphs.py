@@ -1,4 +1,4 @@
-"""Random graphs mean the same four ways: interpreted, interpreted after the passes, in one tile, in tiles over shards."""
+"""Random graphs mean the same four ways: interpreted, after the passes, in one tile, in tiles over shards."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import walk
-from hypothesis import event, given, settings
-from hypothesis import strategies as st
+from hypothesis import event, given, settings, strategies as st
 
 import flowgraph as fg
 from flowgraph.graph import Graph, Node, interpret, make_input, ops_used

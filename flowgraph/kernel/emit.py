@@ -45,7 +45,7 @@ class Names:
     """The objects that a kernel's source names: functions, constants. Equal programs name them equally."""
 
     def __init__(self) -> None:
-        common = (np.empty, np.array, np.copyto, np.broadcast_to, ones, owned, *host.FUNCTIONS)
+        common: tuple[Any, ...] = (np.empty, np.array, np.copyto, np.broadcast_to, ones, owned, *host.FUNCTIONS)
         self.objects: dict[str, Any] = {one.__name__: one for one in common}
         self._by_id: dict[int, str] = {}
 

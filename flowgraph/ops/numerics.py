@@ -65,7 +65,7 @@ def select(condition: Array, x: Array, y: Array, out: Array | None = None) -> Ar
     if y_bits.ndim == 0 and y_bits == 0:
         np.bitwise_and(x_bits, mask, result)
         return out
-    change = np.bitwise_and(np.bitwise_xor(x_bits, y_bits), mask)  # all is read before `out`, which may be x or y, is written
+    change = np.bitwise_and(np.bitwise_xor(x_bits, y_bits), mask)  # `out`, which may be x or y, is written last
     np.bitwise_xor(change, y_bits, result)
     return out
 
