@@ -29,7 +29,7 @@ from flowgraph.graph import INPUT, ITEM, Graph, Node, make_input
 from flowgraph.lower import Lowering, lower_later, lower_value, waiting
 from flowgraph.op import OPS, Op
 from flowgraph.sources import DaskRows, FilePiece, Held, HeldPiece, Parts, held_by, resolve
-from flowgraph.tensor import Hooks, Tensor, tensor_of
+from flowgraph.tensor import Hooks, Shared, Tensor, tensor_of
 from flowgraph.types import as_dtype, tensor_type
 
 BUILTIN: Mapping[str, Op] = {**OPS, INPUT.name: INPUT, ITEM.name: ITEM}
@@ -113,6 +113,8 @@ def _recipe(node: Node, workers: int, shared_disk: bool) -> tuple[Recipe, list[D
             kind = one.attrs if one.is_leaf else (("kind", "data"), ("name", ""))
             steps.append(Step(INPUT, kind, (len(leaves),), one.types, None))
             value = one.memo
+            if isinstance(one, Shared):
+                one.check()
             if isinstance(value, DaskRows):
                 sources.append(value)
                 value = value.at(())
@@ -129,6 +131,8 @@ def _mobile(node: Node, value: Any, shared_disk: bool) -> Any:
         return held_by(node, value)
     if isinstance(value, Parts):
         return Parts([np.asarray(resolve(one)) for one in value.parts], value.type)
+    if isinstance(value, np.ndarray) and value.ndim:
+        return Parts([value], tensor_type(value.shape, value.dtype))
     return value
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.errors import UsageError
-from flowgraph.graph import INPUT, Graph, Node, toposort
+from flowgraph.graph import INPUT, Graph, Node, toposort, value_bytes
 from flowgraph.partition import choose_rows, unknown_rows
 from flowgraph.program import Program, load, row_lengths
 from flowgraph.sources import held_by, in_memory
@@ -99,6 +99,10 @@ def _known(node: Node) -> bool:
     return node.memo is not None and node.op.name != "constant"
 
 
+KEEP_BYTES = 256 << 20
+"""Values above are only computed when they are asked for: beside data larger than memory they would not fit."""
+
+
 @dataclass(frozen=True)
 class Cone:
     """What a run of some nodes computes."""
@@ -143,6 +147,8 @@ def cone(wanted: Sequence[Node]) -> Cone:
     fetch = list(dict.fromkeys(wanted))
     asked = set(fetch)
     fetch += [node for node in order if node not in asked and _held(node)]
+    if len(fetch) > len(asked) and any(value_bytes(leaf.types[0]) > KEEP_BYTES for leaf in leaves):
+        fetch = [node for node in fetch if node in asked or value_bytes(node.types[0]) <= KEEP_BYTES]
     return Cone((tuple(parts), tuple([number[node] for node in fetch])), fetch, leaves, order)
 
 

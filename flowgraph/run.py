@@ -124,13 +124,23 @@ def _synchronous(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
 
 
 def _processes(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
+    from concurrent.futures.process import BrokenProcessPool
+
     from dask import config
     from dask.multiprocessing import get
 
     # Dask deals six tasks at a time to a process; ours are few and long.
     chunk = config.get("chunksize", None) or 1
-    with sending():
-        return get(graph, list(keys), optimize_graph=False, chunksize=chunk)
+    try:
+        with sending():
+            return get(graph, list(keys), optimize_graph=False, chunksize=chunk)
+    except BrokenProcessPool as error:
+        raise ClusterError(
+            "to run on processes",
+            "a process ended before its task did",
+            'A script must do its work under `if __name__ == "__main__":`, for processes begin by importing it. '
+            "If it does, the process was killed: often it had too little memory.",
+        ) from error
 
 
 def _patient(get: Get) -> Get:
@@ -157,13 +167,13 @@ def _cluster(client: Any) -> Executor:
 
     def get(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
         from dask import config
-        from distributed import KilledWorker
+        from distributed import KilledWorker, span
 
         shared = shares_disk(client, client.nthreads())
         # Without a shared disk arrays do travel inside the graph, and the user knows how large they are.
         quiet = {} if shared else {"distributed.admin.large-graph-warning-threshold": "1 TiB"}
         try:
-            with sending(shared), config.set(quiet):
+            with sending(shared), config.set(quiet), span("flowgraph"):
                 return client.get(dict(graph), list(keys))
         except KilledWorker as error:
             raise ClusterError(

@@ -17,7 +17,7 @@ from flowgraph.eager import PINNED, compiled, evaluate
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.graph import FOREVER, INPUT, Graph, Node, make_input, toposort
 from flowgraph.ops.random import next_key
-from flowgraph.tensor import ACTIVE, Shared, Tensor, as_array, convert, recorded, shape_text, tensor_of
+from flowgraph.tensor import ACTIVE, Shared, Tensor, as_array, convert, recorded, shape_text, tensor_of, value_text
 from flowgraph.types import as_dtype, is_float, tensor_type
 
 
@@ -182,8 +182,7 @@ class Variable:
         shape = shape_text(self.shape)
         if tracing():
             return f"<fg.Variable '{self.name}' shape={shape} dtype={self.dtype}, symbolic>"
-        value = np.array2string(self.numpy(), separator=", ", prefix="array(")
-        text = f"array({value}, dtype={self.dtype})" if self.ndim else str(self.numpy())
+        text = value_text(self.numpy())
         return f"<fg.Variable '{self.name}' shape={shape} dtype={self.dtype}, numpy={text}>"
 
     def __format__(self, spec: str) -> str:

@@ -466,7 +466,7 @@ class Tensor:
             raise UsageError(
                 f"the truth value of {self.type} while a function is being traced",
                 "the value is not known until the function runs",
-                "Use `fg.where` for a choice element by element, or decide before the function is traced (`cond`).",
+                "Use `fg.where` for a choice element by element, or decide before the function is traced.",
             )
         value = self.numpy()
         if value.size != 1:
@@ -492,7 +492,7 @@ class Tensor:
         if not self.shape:
             raise UsageError("the length of a scalar tensor", "it has no axes", "Use `float(x)` for its value.")
         if isinstance(self.shape[0], Dim):
-            raise UsageError("len(x)", f"the length {self.shape[0]} is not known yet", "Use `fg.size(x)`.")
+            raise UsageError("len(x)", f"the length {self.shape[0]} is not known yet", "Use `fg.size(x, axes=0)`.")
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:

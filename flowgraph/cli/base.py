@@ -237,7 +237,7 @@ debug_option = click.option(
 
 @contextmanager
 def bar(quiet: bool, **options: Any) -> Iterator[Any]:
-    """Yields a tqdm bar on the standard error: quick on a terminal, seldom in a log, and gone if an error follows."""
+    """Yields a tqdm bar on the standard error: quick on a terminal, seldom in a log."""
     from tqdm import tqdm
 
     seconds = 0.1 if sys.stderr.isatty() else 5.0
@@ -245,7 +245,7 @@ def bar(quiet: bool, **options: Any) -> Iterator[Any]:
         try:
             yield shown
         except BaseException:
-            shown.leave = False
+            shown.leave = not sys.stderr.isatty()  # a log keeps it: erased, it would leave a line of blanks
             raise
 
 

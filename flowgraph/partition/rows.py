@@ -112,7 +112,8 @@ def known_layouts(graph: Graph) -> Layouts:
     """The layouts of a graph whose row factors were made unknown: its leaves say by their Dims how they are cut."""
     seeds: dict[Node, Layout] = {}
     meshes = {dim: dim.name for dim in MESHES}
-    for node in graph.nodes():
+    # Inputs that no output needs any more may be all that tells the number of rows.
+    for node in dict.fromkeys([*graph.inputs, *graph.nodes()]):
         if node.is_leaf or (not node.inputs or all(_is_key(one) or one.type.ndim == 0 for one in node.inputs)):
             layout = tuple(
                 Cut(meshes[length.base], length.times) if isinstance(length, Dim) and length.base in meshes else None

@@ -12,7 +12,10 @@ __all__ = ["cull", "fold", "optimise", "share", "simplify"]
 
 
 def optimise(graph: Graph) -> Graph:
-    """`graph` after all passes. Sharing comes first and last: it makes equal nodes one, which lets rules see them."""
-    for one in (cull, share, fold, simplify, share):
-        graph = one(graph)
-    return graph.check()
+    """`graph` after all passes. Sharing comes first and last: it makes equal nodes one, which lets rules see them.
+
+    Folding comes again after `simplify`, whose rules bring scalars together.
+    """
+    for one in (cull, share, fold, simplify, fold, share):
+        graph = one(graph).check()
+    return graph

@@ -135,11 +135,11 @@ def double_transpose(node: Node) -> Node | None:
 
 
 def double_reshape(node: Node) -> Node | None:
-    """reshape(reshape(x)) = reshape(x), and a reshape to the shape of x is x."""
+    """reshape(reshape(x)) = reshape(x), also where axes of length 1 came or went; a reshape to the shape of x is x."""
     (x,) = node.inputs
     if x.type == node.type:
         return x
-    if x.op.name == "reshape":
+    if x.op.name in ("reshape", "expand_dims", "squeeze"):
         return _new("reshape", x.inputs[0], like=node, shape=node.attr("shape"))
     return None
 

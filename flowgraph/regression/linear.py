@@ -69,8 +69,8 @@ def fit_linear(
     """Returns the linear model that makes the mean `loss` over the rows of `data` small.
 
     `loss`: "mse", "mae" or "huber"; `delta`: where huber goes from squares to absolute values, in units of the target
-    (one standard deviation of it if None). `ridge`: a penalty on the squares of the coefficients, times the variance
-    of the target, both of standardised columns.
+    (one standard deviation of it if None). `ridge`: so many times the sum of the squared coefficients is added to the
+    loss, both as they are for standardised columns and a standardised target.
     `optimizer`: "adam" or "sgd"; `learning_rate`: of the first step (0.1 if None), it falls to 0 over the steps.
     Columns are standardised and freed of their correlations inside, so it need not be fitted to the data.
     `steps` (500 if None) or `epochs`: when to stop, at the latest. Without `batch_size` each step sees all rows, and
@@ -193,10 +193,8 @@ class _Fit:
 
     def _check(self, before: float, after: float) -> None:
         if not after <= _HOPELESS * before + float(np.finfo(self.dtype).eps):
-            found = (
-                f"the loss went from {before * self.unit:.6g} to {after * self.unit:.6g} in {self.options.steps} steps"
-            )
-            raise self._diverged(found)
+            first, last, steps = before * self.unit, after * self.unit, self.options.steps
+            raise self._diverged(f"the loss went from {first:.6g} to {last:.6g} in {steps} step(s)")
 
     def _diverged(self, found: str) -> DivergedError:
         options = self.options
@@ -240,7 +238,8 @@ class _Plateau:
         self._last = [*self._last, *losses[-_FLAT_STEPS:].tolist()][-_FLAT_STEPS:]
         high, low = max(self._last), min(self._last)
         # Below the floor a fit is exact for every purpose, and its loss would shrink for ever.
-        return done % _FLAT_STEPS == 0 and len(self._last) == _FLAT_STEPS and high - low <= self._tolerance * max(high, 1e-8)
+        flat = high - low <= self._tolerance * max(high, 1e-8)
+        return flat and done % _FLAT_STEPS == 0 and len(self._last) == _FLAT_STEPS
 
 
 def _tensor(blocks: Sequence[NDArray[Any]]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import weakref
@@ -101,14 +102,18 @@ class _Directory:
         """Arrays whose receivers nobody waits for: their files last until the process ends."""
 
     def new_file(self) -> Path:
-        """The path of a file that does not exist yet; only this user may read the directory."""
+        """A new, empty file; only this user may read the directory, which lies where Dask has its temporary files."""
         with self.lock:
             if self.path is None or not self.path.exists():
                 if self.path is None:
                     atexit.register(self.clear)
-                self.path = Path(tempfile.mkdtemp(prefix="flowgraph-"))
+                config = sys.modules.get("dask.config")
+                parent = config.get("temporary-directory", None) if config is not None else None
+                self.path = Path(tempfile.mkdtemp(prefix="flowgraph-", dir=parent))
             self.count += 1
-            return self.path / f"{self.count}.npy"
+            path = self.path / f"{self.count}.npy"
+            path.touch(mode=0o600, exist_ok=False)
+            return path
 
     def remove(self, path: Path, process: int) -> None:
         """Remove a file, and the directory after the last one; a forked child leaves its parent's files alone."""
@@ -160,7 +165,7 @@ def write(path: Path, array: Array) -> None:
     dtype = array.dtype.newbyteorder("=")
     rows = max(CHUNK_BYTES * len(array) // max(array.nbytes, 1), 1)
     try:
-        with path.open("xb") as file:
+        with path.open("wb") as file:
             header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
             np.lib.format.write_array_header_1_0(file, header)
             for start in range(0, len(array), rows):

@@ -3,7 +3,7 @@
 `python -P -m benchmarks.child JSON` takes what to do as JSON, then a word a line, and answers each with a line of JSON:
 
     prepare    make the data, warm up                           {"calls": ..., "versions": ..., "blas": ...}
-    turn       time some calls                                  {"seconds": ..., "found": ...}
+    turn       one call, then time some                         {"seconds": ..., "found": ...}
     memory     make the data, measure the peak of some calls    {"bytes": ..., "exact": ..., "found": ...}
 
 Instead of an answer to the first word there may come {"missing": module}. Errors go to stderr and end the process.
@@ -73,7 +73,8 @@ class _Contender:
         return time.perf_counter() - began
 
     def turn(self) -> Any:
-        """The mean time of a call, or of a step if a call makes many."""
+        """The mean time of a call, or of a step if a call makes many, after one that brings memory and threads back."""
+        self.run()
         seconds = self._time()
         return {"seconds": seconds / self.calls / self.data.steps, "found": digest(self.found)}
 

@@ -170,6 +170,7 @@ THREE_LOOPS = Case(
     "three_loops",
     ("flowgraph", "read", "numpy", "torch", "jax", "dask", "tensorflow"),
     {"rows": 2_000_000},
+    tolerance=0.01,  # numpy adds up the rows of a column one by one, which costs it three digits
 )
 SMALL_STEPS = (
     Case(
@@ -180,6 +181,7 @@ SMALL_STEPS = (
         {"steps": 10_000},
         (at_most(10e-6), faster(1, "jax")),
         MICROSECONDS,
+        tolerance=0.02,  # so large a rate never comes to rest: rounding decides where it is in the end
     ),
     Case(
         "small_eager",
