@@ -135,8 +135,7 @@ class Program:
         bound = self.bind(values, rows, executor.workers)
         bound = replace(bound, outputs=tuple(one for one in bound.outputs if one[0] not in given))
         rest = iter(self._computed(bound, executor) if bound.outputs else ())
-        # What is an input is given back as it came: rows in files or in tasks stay where they are.
-        return [given[node] if node in given else next(rest) for node in self.outputs]
+        return [_returned(given[node]) if node in given else next(rest) for node in self.outputs]
 
     def _computed(self, bound: Bound, executor: Executor) -> list[Any]:
         alone = all(len(shards) == 1 for shards in bound.shards.values()) and bound.stages is not self.small_stages
@@ -151,7 +150,7 @@ class Program:
         shards = {mesh: self.shards(mesh, n, leaf[mesh], workers, chunks.get(mesh, ())) for mesh, n in rows.items()}
         inputs = self.parts.graph.inputs
         held = {
-            node: value if cut is not None or not isinstance(value, np.ndarray) else clean(value, node.type.dtype)
+            node: clean(value, node.type.dtype) if cut is None and isinstance(value, np.ndarray | np.generic) else value
             for node, cut, value in zip(inputs, self.input_cuts, values, strict=True)
         }
         cuts = [(node, rows_of(self.parts.layouts[node])) for node in self.outputs]
@@ -257,6 +256,11 @@ def _wishes(graph: Graph) -> dict[Node, Any]:
                 if leaf.is_leaf:
                     wishes.setdefault(leaf, node.attr("rows"))
     return wishes
+
+
+def _returned(value: Any) -> Any:
+    """An input as an output: an array of its own, while rows in files or in tasks stay where they are."""
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def _run(bound: Bound, executor: Executor) -> list[Any]:

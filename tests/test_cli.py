@@ -8,8 +8,10 @@ import os
 import re
 import shlex
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +23,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 import flowgraph
-from flowgraph.cli import cli, cluster
+from flowgraph.cli import cli, cluster, doctor
 from flowgraph.cli.doctor import BRAKES, brakes_in, processors
+from flowgraph.cli.fit import fit_command
 from flowgraph.cli.predict import harmless
-from flowgraph.regression import LinearModel
+from flowgraph.regression import LOSSES, OPTIMIZERS, LinearModel
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("safetensors")
@@ -407,7 +410,23 @@ def test_an_address_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> Non
     assert names() == ["scores.csv"]
 
 
+def test_a_server_that_is_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 2)
+    with socketserver.TCPServer(("127.0.0.1", 0), Chatter) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        result = run(*FIT, "--cluster", f"tcp://127.0.0.1:{server.server_address[1]}")
+        server.shutdown()
+    assert result.exit_code == 75
+    assert "no scheduler answers" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 # Clusters
+
+
+class Chatter(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        self.wfile.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 10)
 
 
 def many_rows() -> None:
@@ -429,15 +448,26 @@ def test_a_local_cluster_gives_the_same_bits() -> None:
 
 
 @pytest.mark.cluster
+def test_a_cluster_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 2)
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty:
+        result = run(*FIT, "--cluster", empty.scheduler_address)
+    assert result.exit_code == 75
+    assert "the scheduler answers, but it has no workers" in result.stderr
+
+
+@pytest.mark.cluster
 def test_a_cluster_by_its_address(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     address = cluster.scheduler.address
     result = good(*FIT, "--cluster", address, "--json")
     assert f"running on 2 workers of {address}" in result.stderr
     assert round(json.loads(result.stdout)["intercept"], 4) == 2.4837
-    monkeypatch.setattr(flowgraph, "__version__", "0.0.1")
+    monkeypatch.setattr(doctor, "version_of", lambda package: "0.0.1")
     refused = run(*FIT, "--cluster", address)
     assert refused.exit_code == 75
-    assert re.search(r"has flowgraph \S+ \(here 0\.0\.1\)", refused.stderr)
+    assert re.search(r"has numpy \S+ \(here 0\.0\.1\), flowgraph \S+ \(here 0\.0\.1\)", refused.stderr)
 
 
 # Processes of its own
@@ -569,6 +599,9 @@ def test_versions_and_help() -> None:
         options = [option for option in one.params if isinstance(option, click.Option)]
         assert all(option.help for option in options), name
         assert text == good(name, "-h").stdout
+    # Spelled out there, because the command line imports nothing heavy before it has to.
+    choices = {one.name: one.type.choices for one in fit_command.params if isinstance(one.type, click.Choice)}
+    assert (tuple(choices["loss"]), tuple(choices["optimizer"])) == (LOSSES, OPTIMIZERS)
 
 
 def test_the_examples_show_what_is_printed() -> None:

@@ -74,7 +74,7 @@ def test_cull_drops_wishes_about_cuts() -> None:
 def test_cull_drops_what_changes_nothing(same: Any) -> None:
     x = leaf("x", 6, 2)
     check(graph_of(same(x) + 1), cull, """
-        %1: float32[] = constant(dtype=float32, value=1)
+        %1: float32[] = constant(dtype=float32, value=1.0)
         %2: float32[6, 2] = add(%x, %1)
         return %2
     """)  # fmt: skip
@@ -99,7 +99,7 @@ def test_share_computes_equal_things_once() -> None:
     check(graph_of(fg.exp(x) * fg.exp(x) + 2 * fg.exp(x)), share, """
         %1: float32[3] = exp(%x)
         %2: float32[3] = multiply(%1, %1)
-        %3: float32[] = constant(dtype=float32, value=2)
+        %3: float32[] = constant(dtype=float32, value=2.0)
         %4: float32[3] = multiply(%3, %1)
         %5: float32[3] = add(%2, %4)
         return %5
@@ -212,7 +212,7 @@ def test_operands_that_broadcast_by_themselves_are_not_stretched() -> None:
     x, b = leaf("x", 5, 3), leaf("b", 3)
     check(graph_of(x + fg.broadcast_to(b, (5, 3)), fg.where(x > 1, OPS["broadcast_like"](b, x), x)), simplify, """
         %2: float32[5, 3] = add(%x, %b)
-        %3: float32[] = constant(dtype=float32, value=1)
+        %3: float32[] = constant(dtype=float32, value=1.0)
         %4: bool[5, 3] = greater(%x, %3)
         %5: float32[5, 3] = where(%4, %b, %x)
         return %2, %5

@@ -1,4 +1,4 @@
-"""Random graphs mean the same four ways: interpreted, after the passes, in one tile, in tiles over shards."""
+"""Random graphs mean the same five ways: interpreted, after the passes, in one tile, in tiles over shards, eagerly."""
 
 from __future__ import annotations
 
@@ -63,16 +63,22 @@ class Builder:
         self.data, self.smooth = data, smooth
         n, m = data.draw(st.sampled_from([1, 2, 3, 5, 8, 13])), data.draw(st.sampled_from([1, 4, 6]))
         shapes = {"x": (n, 3), "y": (n,), "z": (m, 3), "w": (3,), "k": (3, 2), "b": ()}
-        self.leaves = [
-            make_input(tensor_type(shape, dtype), "data" if name in "xyz" else "variable", name)
-            for name, shape in shapes.items()
-        ]
+        rng = np.random.default_rng(7)
+        self.arrays = [np.asarray(rng.uniform(-1.5, 1.5, shape), dtype) for shape in shapes.values()]
+        self.leaves = []
+        for (name, shape), array in zip(shapes.items(), self.arrays, strict=True):
+            array.flags.writeable = False
+            kind = "data" if name in "xyz" else "variable"
+            self.leaves.append(make_input(tensor_type(shape, dtype), kind, name, array))
         self.conditions = [tensor_of(leaf) > 0.25 for leaf in self.leaves[:4]]
         self.pool = [tensor_of(leaf) for leaf in self.leaves]
 
     def pick(self, fits: Callable[[Tensor], bool] = lambda x: True) -> Tensor | None:
-        found = [x for x in self.pool if fits(x)]
-        return self.data.draw(st.sampled_from(found)) if found else None
+        return self.one_of([x for x in self.pool if fits(x)])
+
+    def one_of(self, found: list[Tensor]) -> Tensor | None:
+        """One of `found`, by its number: Hypothesis prints what it draws, and that would compute a tensor."""
+        return found[self.data.draw(st.integers(0, len(found) - 1))] if found else None
 
     def choose(self, smooth: dict[str, Any], kinked: dict[str, Any]) -> Any:
         table = smooth if self.smooth else smooth | kinked
@@ -144,7 +150,7 @@ class Builder:
         return fg.concat([x, y], axis=axis)
 
     def where(self) -> Tensor | None:
-        condition = self.data.draw(st.sampled_from(self.conditions))
+        condition = self.one_of(self.conditions)
         x = self.partner(condition, _broadcast)
         y = self.partner(x, _broadcast)
         return fg.where(condition, x, y) if _broadcast(condition, y) and _broadcast(condition, x + y) else None
@@ -201,13 +207,13 @@ def _without(x: Tensor, axis: int) -> Any:
 def outputs_of(builder: Builder, gradients: bool) -> list[Node]:
     made = builder.pool[len(builder.leaves) :]
     outputs = [made[-1]] if made else [builder.pool[0]]
-    outputs += builder.data.draw(st.lists(st.sampled_from(builder.pool), max_size=2))
+    outputs += [builder.one_of(builder.pool) for _ in range(builder.data.draw(st.integers(0, 2)))]
     if gradients:
         sources = [tensor_of(leaf) for leaf in builder.leaves]
         target = fg.mean(fg.tanh(outputs[0]) * 1.5)
         outputs += [g for g in fg.gradient(target, sources) if g is not None] or [target]
     elif builder.data.draw(st.booleans()):
-        outputs.append(builder.data.draw(st.sampled_from(builder.conditions)))
+        outputs.append(builder.one_of(builder.conditions))
     return [tensor.node for tensor in outputs]
 
 
@@ -225,14 +231,8 @@ def check(graph: Graph, arrays: list[Any], factor: float) -> None:
         for shards in (2, 3, (0, 3, 0, 1)):
             walk.same(walk.run(entry, feeds, shards), one, f"in {shards} shards")
     event(f"row factors: {len(entry.program.meshes)}")
-
-
-def arrays_for(builder: Builder) -> list[Any]:
-    rng = np.random.default_rng(7)
-    arrays = [rng.uniform(-1.5, 1.5, leaf.type.shape).astype(leaf.type.dtype) for leaf in builder.leaves]
-    for array in arrays:
-        array.flags.writeable = False
-    return arrays
+    # Last, for what is evaluated forgets its operands.
+    walk.close([tensor_of(node).numpy() for node in graph.outputs], wanted, "eagerly", factor)
 
 
 @pytest.fixture(params=[1 << 20, 0], ids=["one row factor", "several row factors"])
@@ -248,7 +248,7 @@ class TestRandomGraphs:
         for _ in range(data.draw(st.integers(1, 9))):
             builder.step()
         outputs = outputs_of(builder, gradients=False)
-        check(walk.graph_of(outputs, builder.leaves), arrays_for(builder), 1e3)
+        check(walk.graph_of(outputs, builder.leaves), builder.arrays, 1e3)
 
     @given(st.data())
     def test_gradients(self, data: st.DataObject) -> None:
@@ -256,7 +256,7 @@ class TestRandomGraphs:
         for _ in range(data.draw(st.integers(1, 7))):
             builder.step()
         outputs = outputs_of(builder, gradients=True)
-        check(walk.graph_of(outputs, builder.leaves), arrays_for(builder), 1e3)
+        check(walk.graph_of(outputs, builder.leaves), builder.arrays, 1e3)
 
     @given(st.data())
     def test_single_precision(self, data: st.DataObject) -> None:
@@ -264,7 +264,7 @@ class TestRandomGraphs:
         for _ in range(data.draw(st.integers(1, 5))):
             builder.step()
         outputs = outputs_of(builder, gradients=True)
-        check(walk.graph_of(outputs, builder.leaves), arrays_for(builder), 100)
+        check(walk.graph_of(outputs, builder.leaves), builder.arrays, 100)
 
 
 def test_the_steps_reach_most_ops() -> None:

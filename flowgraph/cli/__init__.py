@@ -19,7 +19,7 @@ def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
         from flowgraph.cli.doctor import version_of
 
-        click.echo(f"flowgraph {version_of('flowgraph')}")
+        click.echo(f"flowgraph {version_of('flowgraph') or '0+unknown'}")
         context.exit()
 
 

@@ -42,9 +42,7 @@ def version_of(package: str) -> str | None:
 
 def versions() -> dict[str, str | None]:
     """Returns what driver and workers must have in common; also called on workers."""
-    import flowgraph
-
-    return {"python": platform.python_version(), "numpy": version_of("numpy"), "flowgraph": flowgraph.__version__}
+    return {"python": platform.python_version(), **{name: version_of(name) for name in ("numpy", "flowgraph")}}
 
 
 def processors() -> int:
@@ -136,11 +134,9 @@ def report() -> dict[str, Any]:
     import numpy  # noqa: F401 - so that its BLAS is loaded and can be asked
     import threadpoolctl
 
-    import flowgraph
-
     pools = [one for one in threadpoolctl.threadpool_info() if one.get("user_api") == "blas"]
     return {
-        "flowgraph": flowgraph.__version__,
+        "flowgraph": version_of("flowgraph") or "not installed: it runs from a checkout",
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "platform": platform.platform(),
         "processors": {"usable": processors(), "present": os.cpu_count()},

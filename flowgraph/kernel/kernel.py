@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import linecache
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -104,36 +105,80 @@ def compile_source(name: str, source: str, names: Mapping[str, Any]) -> Callable
 class _Blas:
     """Holds BLAS to one thread while any kernel runs: its bits depend on the number of threads.
 
-    The limit is reference-counted, since limits that overlap would restore each other's setting.
+    The limit is reference-counted, since limits that overlap would restore each other's setting. A BLAS that was built
+    on OpenMP keeps a limit for each thread, so there the count is the thread's own.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.running = 0
-        self.before: list[int] = []
-        self.libraries: list[Any] | None = None
+        self.shared: _Limit | None = None
+        self.per_thread: list[Any] = []
+        self.own = threading.local()
 
     def enter(self) -> None:
+        """Begin a kernel."""
         with self.lock:
-            self.running += 1
-            if self.running > 1:
-                return
-            if self.libraries is None:
+            if self.shared is None:
                 from threadpoolctl import ThreadpoolController
 
-                self.libraries = [one for one in ThreadpoolController().lib_controllers if one.user_api == "blas"]
-            self.before = [one.get_num_threads() for one in self.libraries]
-            for library, count in zip(self.libraries, self.before, strict=True):
-                if count != 1:
-                    library.set_num_threads(1)
+                found = [one for one in ThreadpoolController().lib_controllers if one.user_api == "blas"]
+                self.per_thread = [one for one in found if _is_per_thread(one)]
+                self.shared = _Limit([one for one in found if not _is_per_thread(one)])
+            self.shared.enter()
+        if self.per_thread:
+            if not hasattr(self.own, "limit"):
+                self.own.limit = _Limit(self.per_thread)
+            self.own.limit.enter()
 
     def leave(self) -> None:
+        """End a kernel."""
+        if self.per_thread:
+            self.own.limit.leave()
         with self.lock:
-            self.running -= 1
-            if self.running == 0 and self.libraries is not None:
-                for library, count in zip(self.libraries, self.before, strict=True):
-                    if count != 1:
-                        library.set_num_threads(count)
+            assert self.shared is not None
+            self.shared.leave()
+
+
+class _Limit:
+    """How many kernels want these libraries to use one thread, and how many threads they had before."""
+
+    def __init__(self, libraries: Sequence[Any]) -> None:
+        self.calls = [_calls(one) for one in libraries]
+        self.running = 0
+        self.before: list[int] = []
+
+    def enter(self) -> None:
+        self.running += 1
+        if self.running == 1:
+            self.before = [get() for get, _ in self.calls]
+            for (_, set_to), count in zip(self.calls, self.before, strict=True):
+                if count != 1:
+                    set_to(1)
+
+    def leave(self) -> None:
+        self.running -= 1
+        if self.running == 0:
+            for (_, set_to), count in zip(self.calls, self.before, strict=True):
+                if count != 1:
+                    set_to(count)
+
+
+def _is_per_thread(library: Any) -> bool:
+    return getattr(library, "threading_layer", None) == "openmp"
+
+
+def _calls(library: Any) -> tuple[Callable[[], int], Callable[[int], Any]]:
+    """The functions that read and set a library's number of threads.
+
+    For OpenBLAS they are its own: threadpoolctl lets one thread of the process set the number, and ignores what all
+    others ask without a word.
+    """
+    if library.internal_api == "openblas" and not _is_per_thread(library):
+        for prefix, suffix in itertools.product(("", "scipy_"), ("", "64_", "_64")):
+            names = [f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
+            if all(hasattr(library.dynlib, name) for name in names):
+                return getattr(library.dynlib, names[0]), getattr(library.dynlib, names[1])
+    return library.get_num_threads, library.set_num_threads
 
 
 _BLAS = _Blas()

@@ -30,7 +30,8 @@ constant = define(
     "constant",
     "->",
     _as_array,
-    attrs=lambda value, dtype: {"value": value, "dtype": dtype},
+    # The number as the dtype holds it: 2, 2.0 and True must not make programs that differ.
+    attrs=lambda value, dtype: {"value": np.asarray(value, dtype).item(), "dtype": dtype},
     dtype=lambda types, attrs: ((), attrs["dtype"]),
     host="{value}",
     samples=lambda: [

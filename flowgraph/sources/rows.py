@@ -206,13 +206,13 @@ def held_by(owner: Any, value: Any) -> Any:
 
 def has_tasks(values: Sequence[Any]) -> bool:
     """Whether any of the values comes from other Dask tasks."""
-    return any(not isinstance(one, np.ndarray) and bool(one.tasks()) for one in values)
+    return any(not isinstance(one, np.ndarray | np.generic) and bool(one.tasks()) for one in values)
 
 
 def owner_of_tasks(values: Sequence[Any]) -> Any:
     """The distributed client whose futures are among the tasks of the values, or None."""
     for value in values:
-        if not isinstance(value, np.ndarray):
+        if not isinstance(value, np.ndarray | np.generic):
             for task in value.tasks().values():
                 if hasattr(task, "client") and hasattr(task, "status"):
                     return task.client
