@@ -356,6 +356,8 @@ class Traced:
         sources = (*(t.node for t in tensors), *(v._node for v in self.variables), *self.captured)
         since = min((node.since for node in sources), default=FOREVER)
         results = self.entry.program.run(values, client, scheduler, self.entry.rows)
+        fed = {id(value) for value in values if isinstance(value, np.ndarray)}
+        results = [one.copy() if id(one) in fed else one for one in results]  # an argument may be the caller's array
         for variable, value in zip(self.updates, results[self.count :], strict=True):
             variable.set(value)
         found = zip(self.outputs, results, strict=False)
@@ -374,9 +376,7 @@ class Traced:
                 new[node] = recorded(Node(node.op, inputs, node.attrs, node.types, node.where))
         assigned = [tensor_of(new[self.trace.current[variable]]) for variable in self.updates]
         if not tracing() and not any(one.node.symbolic for one in assigned):
-            evaluate(
-                [one.node for one in assigned]
-            )  # before the first is assigned: one that fails leaves all as they were
+            evaluate([one.node for one in assigned])  # all before the first is assigned: one may fail
         for variable, value in zip(self.updates, assigned, strict=True):
             variable.assign(value)
         return self._rebuilt([tensor_of(new[node]) for node in self.outputs[: self.count]])

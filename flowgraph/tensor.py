@@ -583,7 +583,7 @@ class Tensor:
         result: Tensor = OPS["getitem"](self, key=parts)
         if isinstance(self.node.memo, np.ndarray):  # a view of a known value costs nothing, and is data like any other
             view = self.node.memo[tuple(slice(*one[1:]) if isinstance(one, tuple) else one for one in parts)]
-            result.node.memo, result.node.inputs, result.node.depth = np.asarray(view), (), 0
+            result.node.memo, result.node.depth = np.asarray(view), 0  # it remembers its operand, whose memory it holds
         return result
 
     # The methods that numpy people type without thinking.

@@ -325,6 +325,15 @@ def test_a_computed_source_is_a_source() -> None:
     assert values(fg.gradient(fg.sum(x * x), x)) == [4, 8, 12]
 
 
+def test_slices_of_known_data_keep_their_operand() -> None:
+    """They are views that need no computing, so they have a value from the start."""
+    x = fg.constant(X)
+    assert values(fg.gradient(x[0] * 2 + fg.sum(x[1:] ** 2), x)) == [2, 4, 6]
+    row = x[2]
+    assert float(row) == 3
+    assert values(fg.gradient(row * row, [row, x])) == [6, [0, 0, 6]]
+
+
 # What has no gradient.
 
 

@@ -46,7 +46,7 @@ def run_loop(
         Rows([resolve(piece) for piece in own], dtype, axis, times)
         for own, (axis, times, dtype) in zip(parts, how, strict=True)
     ]
-    return kernel(start, rows, leaf, *totals, *sources, *arguments)  # type: ignore[no-any-return]
+    return kernel(start, rows, leaf, *totals, *sources, *map(settled, arguments))  # type: ignore[no-any-return]
 
 
 def run_sum(*arguments: Any) -> Any:
@@ -68,7 +68,14 @@ def run_whole(kernel: Kernel, totals: Any, merges: Any, stacks: Any, gathered: A
     """One whole phase: complete the partial results, join what was gathered, compute."""
     states = [complete(merge, own) for merge, own in zip(merges, stacks, strict=True)]
     whole = [np.concatenate(own, axis) if len(own) > 1 else own[0] for own, axis in zip(gathered, axes, strict=True)]
-    return kernel(*totals, *states, *whole, *arguments)
+    return kernel(*totals, *map(settled, states), *map(settled, whole), *map(settled, arguments))
+
+
+def settled(value: Any) -> Any:
+    """A value in C order and aligned: an array that came over the network can lie anywhere, and BLAS' bits depend on it."""
+    if isinstance(value, list):
+        return [settled(one) for one in value]
+    return np.require(value, requirements=["C", "A"]) if isinstance(value, np.ndarray) else value
 
 
 def join_stacks(merges: Any, stacks: Any) -> list[Any]:
