@@ -11,12 +11,13 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from flowgraph.errors import UsageError
+from flowgraph.errors import FlowgraphError, UsageError
 from flowgraph.graph import INPUT, Graph, Node, toposort, value_bytes
 from flowgraph.partition import choose_rows, unknown_rows
 from flowgraph.program import Program, load, row_lengths
@@ -258,7 +259,8 @@ def _evaluate_all_above(leaves: set[Node]) -> None:
             waiting.add(node)
     for node in sorted(waiting.intersection(held), key=lambda node: -node.depth):
         if node.memo is None:  # not computed on the way to a deeper one
-            evaluate([node])
+            with suppress(FlowgraphError):  # it is the error of who asks for that tensor
+                evaluate([node])
 
 
 PINNED = Pinned()

@@ -32,6 +32,8 @@ class Executor:
     """Whether tasks see the caller's arrays; otherwise arrays travel as files."""
     workers: int
     """How many tasks run at a time, as far as it is known."""
+    hold: Get | None = None
+    """`(graph, keys) -> futures`: compute, and keep the results where they are; None: results come to the caller."""
 
 
 def resolve(client: Any = None, scheduler: Any = None) -> Executor:
@@ -183,7 +185,10 @@ def _cluster(client: Any) -> Executor:
                 "(`fg.shard(x, rows=...)`) or workers with more memory.",
             ) from error
 
-    return Executor("cluster", get, False, max(workers, 1))
+    def hold(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
+        return client.get(dict(graph), list(keys), sync=False)
+
+    return Executor("cluster", get, False, max(workers, 1), hold)
 
 
 _PROBED: weakref.WeakKeyDictionary[Any, tuple[frozenset[str], bool]] = weakref.WeakKeyDictionary()

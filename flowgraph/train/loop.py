@@ -21,7 +21,7 @@ from flowgraph.lower import lower_call
 from flowgraph.program import run_window
 from flowgraph.run import Executor, resolve
 from flowgraph.session import Variable
-from flowgraph.sources import portable
+from flowgraph.sources import Blocks, DaskRows, portable
 from flowgraph.tensor import convert
 from flowgraph.train.batches import Batches, Buffer, buffer_pieces, load
 from flowgraph.train.optimizers import Optimizer
@@ -153,8 +153,9 @@ class _Fit:
                 raise UsageError(f"batch_size={batches.size!r}", "there is no data to take batches of", "Leave it out.")
             self.batches = Batches(self.rows, batches.size, bool(batches.shuffle), batches.seed)
         self.executor: Executor = resolve(client, scheduler)
+        self.values = [_held(one, self.executor) for one in self.values]
         self.state = self.step.state_values()
-        self.captured = self.step.captured_values()
+        self.captured = [_held(one, self.executor) for one in self.step.captured_values()]
         self._check_outside_rows()
 
     def _check_outside_rows(self) -> None:
@@ -347,6 +348,16 @@ def _values(data: Any) -> list[Any]:
             tensor.numpy()
         values.append(tensor.node.memo)
     return values
+
+
+def _held(value: Any, executor: Executor) -> Any:
+    """`value`, with the chunks that Dask tasks give computed once and kept: every step reads them again."""
+    if not isinstance(value, DaskRows) or not value.type.shape:
+        return value
+    if executor.hold is None:
+        return Blocks([np.asarray(one) for one in executor.get(value.tasks(), value.keys)])
+    futures = executor.hold(value.tasks(), value.keys)
+    return DaskRows(value.keys, value.lengths, value.type, dict(zip(value.keys, futures, strict=True)))
 
 
 def _type(value: Any) -> Any:
