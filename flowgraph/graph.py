@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Attrs, Inferred, Op, infer, kernel_parameters
 from flowgraph.types import TensorType, static_size
 
@@ -243,9 +244,24 @@ def call_kernel(
 def interpret(graph: Graph, feeds: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
     """The values of the graph's outputs, node by node in plain numpy: what everything faster is tested against.
 
-    `feeds` are the values of `graph.inputs`, in their order.
+    `feeds` are the values of `graph.inputs`, in their order. Raises UsageError or ShapeError for others.
     """
-    values: dict[Node, Any] = dict(zip(graph.inputs, map(np.asarray, feeds), strict=True))
+    if len(feeds) != len(graph.inputs):
+        raise UsageError(
+            f"to interpret a graph with {len(feeds)} values",
+            f"it has {len(graph.inputs)} inputs",
+            "Give one value for each of `graph.inputs`.",
+        )
+    values: dict[Node, Any] = {}
+    for node, value in zip(graph.inputs, feeds, strict=True):
+        values[node] = np.asarray(value, node.type.dtype)
+        known = zip(values[node].shape, node.type.shape, strict=False)
+        if values[node].ndim != node.type.ndim or any(isinstance(want, int) and have != want for have, want in known):
+            raise ShapeError(
+                f"to interpret a graph with a value of shape {values[node].shape}",
+                f"its input is {node.type}",
+                "Give values in the order of `graph.inputs`.",
+            )
     with np.errstate(all="ignore"):
         for node in graph.nodes():
             if not node.is_leaf:

@@ -8,6 +8,7 @@ From the table `OPS` come the public functions, the reverse pass, the partition,
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -152,6 +153,8 @@ class Op:
 
 OPS: dict[str, Op] = {}
 """All operations by name, in the order of their definition."""
+_OURS: set[str] = set()
+"""The names of those that flowgraph itself defines. Others may be defined again: the cell of a notebook runs twice."""
 
 
 def _lookup(name: str) -> Op:
@@ -166,6 +169,15 @@ def define(name: str, factors: str | Callable[..., str], kernel: Callable[..., A
     """
     op = Op(name, factors, kernel, **fields)
     _check_definition(op)
+    ours = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == "flowgraph"
+    if name in _OURS and not ours:
+        raise UsageError(
+            f"to define the op {name!r}",
+            "flowgraph has an op of that name, and its operators use it",
+            "Choose another.",
+        )
+    if ours:
+        _OURS.add(name)
     OPS[name] = op
     return op
 

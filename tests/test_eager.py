@@ -70,15 +70,15 @@ def test_calls_compute_nothing(runs: list[Program]) -> None:
 
 
 ASKING: dict[str, Callable[[Tensor], Any]] = {
-    "numpy()": lambda y: y.numpy(), "float": float, "int": int, "bool": bool, "repr": repr, "str": str, "item": lambda y: y.item(),
-    "np.asarray": np.asarray, "tolist": lambda y: y.tolist(), "format": lambda y: f"{y:.2f}", "compute": lambda y: y.compute(),
+    "numpy()": lambda y: y.numpy(), "float": float, "int": int, "bool": bool, "repr": repr, "str": str,
+    "item": lambda y: y.item(), "np.asarray": np.asarray, "tolist": lambda y: y.tolist(), "format": lambda y: f"{y:.2f}",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("ask", ASKING.values(), ids=ASKING.keys())
 def test_what_asks_for_a_value(ask: Callable[[Tensor], Any], runs: list[Program]) -> None:
     ask(fg.constant(2.0) * 1.25)
-    assert runs or ask is ASKING["compute"]
+    assert len(runs) == 1
 
 
 def test_a_run_keeps_what_a_user_holds(runs: list[Program]) -> None:
@@ -210,7 +210,7 @@ def test_training_loops_do_not_grow() -> None:
         w.assign_sub(tape.gradient(loss, w) * 0.01)
         losses.append(float(loss))
     assert count_nodes() <= before + 5
-    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0]
 
 
 def test_a_long_chain_is_run_before_it_is_too_long(runs: list[Program]) -> None:
@@ -235,7 +235,6 @@ def test_a_chain_of_assignments_computes_each_once(runs: list[Program]) -> None:
 
 
 def alive(refs: list[Any]) -> int:
-    gc.collect()
     return sum(ref() is not None for ref in refs)
 
 
@@ -321,7 +320,7 @@ def test_constant_copies_and_asarray_shares() -> None:
 
 CHANGES: dict[str, Callable[[Any], Any]] = {
     "all": lambda x: np.multiply(x, 2, out=x),
-    "sorted": lambda x: x.reshape(-1)[::-1].sort(),
+    "sorted": lambda x: x[::-1].sort(axis=0),
     "one row in ten": lambda x: x.__setitem__(slice(None, None, 10), -1.0),
     "the first": lambda x: x.__setitem__((0, 0), -1.0),
     "nan": lambda x: x.fill(np.nan),
@@ -331,16 +330,17 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_change_of_a_shared_array_is_noticed(change: Callable[[Any], Any], order: Any) -> None:
-    array = np.asarray(np.arange(6000.0).reshape(2000, 3), order=order)
-    for use in (lambda: fg.asarray(array) * 2.5, lambda: fg.constant(1.0, dtype="float64") + array):
-        y = use()
+    uses = lambda x: fg.asarray(x) * 2.5, lambda x: fg.constant(1.0, dtype="float64") + x
+    for use in uses:
+        array = np.array(np.arange(6000.0).reshape(2000, 3), order=order)
+        y = use(array)
         change(array)
         with pytest.raises(DataError) as caught:
             y.numpy()
         assert "shares the memory of an array (float64[2000, 3])" in caught.value.asked
         assert "changed after" in caught.value.found
         assert "fg.constant" in caught.value.remedy
-        y = use()
+        y = use(array)
         np.testing.assert_array_equal(y.numpy().shape, (2000, 3))  # made anew, it is right again
 
 
@@ -403,10 +403,10 @@ def test_some_numbers_are_structure(number: float) -> None:
 
 @pytest.mark.usefixtures("_empty_cache")
 def test_exponents_are_structure() -> None:
-    x = fg.constant([3.0, 4.0])
+    x, before = fg.constant([3.0, 4.0]), COMPILED.misses
     for exponent in (2, 3, 0.5, -1.5):
         np.testing.assert_allclose((x**exponent).numpy(), np.array([3.0, 4.0]) ** exponent, rtol=1e-6)
-    assert COMPILED.misses >= 4
+    assert COMPILED.misses == before + 4
 
 
 def test_zero_and_minus_zero_are_two_numbers() -> None:
@@ -419,11 +419,11 @@ def test_zero_and_minus_zero_are_two_numbers() -> None:
 @pytest.mark.usefixtures("_empty_cache")
 def test_the_number_of_rows_compiles_nothing() -> None:
     w = fg.Variable(np.ones((3, 2), np.float32))
+    before = COMPILED.misses, BINDINGS.misses
     for rows in (7, 8, 9, 100, 20_000):
         value = fg.reduce_mean(fg.constant(np.ones((rows, 3), np.float32)) @ w, axis=0)
         assert value.numpy().tolist() == [3.0, 3.0]
-    assert COMPILED.misses == 1
-    assert BINDINGS.misses == 5
+    assert (COMPILED.misses - before[0], BINDINGS.misses - before[1]) == (1, 5)
 
 
 def test_types_and_attributes_are_structure() -> None:
@@ -438,16 +438,18 @@ def test_types_and_attributes_are_structure() -> None:
 
 @pytest.mark.usefixtures("_empty_cache")
 def test_the_cache_holds_no_arrays() -> None:
-    array = np.random.default_rng(0).standard_normal((500, 40))
-    weight = fg.Variable(np.ones((40, 1)))
-    loss = fg.reduce_mean(fg.square(fg.asarray(array) @ weight))
-    step = fg.function(lambda x: fg.reduce_mean(fg.square(x @ weight)))
-    values = float(loss), float(step(array))
-    assert values[0] == values[1]
-    refs = [weakref.ref(array), weakref.ref(weight.numpy()), weakref.ref(weight)]
-    del array, loss, weight, step
+    refs = []
+
+    def work() -> None:
+        array, weight = np.random.default_rng(0).standard_normal((500, 40)), fg.Variable(np.ones((40, 1)))
+        loss = fg.reduce_mean(fg.square(fg.asarray(array) @ weight))
+        step = fg.function(lambda x: fg.reduce_mean(fg.square(x @ weight)))
+        assert float(loss) == float(step(array))
+        refs.extend(map(weakref.ref, (array, weight.numpy(), weight, step)))
+
+    work()
     gc.collect()
-    assert [ref() is None for ref in refs] == [True, True, True]
+    assert [ref() for ref in refs] == [None] * 4
     assert len(COMPILED._entries) > 0
 
 

@@ -225,6 +225,18 @@ def test_kernels_are_told_what_they_ask_for() -> None:
         assert (asked["shape"], asked["at"]) == ((2, 3), ((1, 3, 4), (0, 3, 3)))
 
 
+def test_interpret_takes_what_the_inputs_are() -> None:
+    x, n = leaf(3, 2, dtype=F4), Dim("n")
+    graph = Graph.of([make_node(OPS["exp"], (x,))])
+    assert interpret(graph, [[[0, 0]] * 3])[0].dtype == F4
+    assert interpret(Graph.of([make_node(OPS["exp"], (leaf(n, 2),))]), [np.zeros((7, 2))])[0].shape == (7, 2)
+    with pytest.raises(UsageError, match="it has 1 inputs"):
+        interpret(graph, [])
+    for shape in ((2, 3), (3,), (3, 2, 1)):
+        with pytest.raises(ShapeError, match=r"its input is float32\[3, 2\]"):
+            interpret(graph, [np.zeros(shape)])
+
+
 def test_interpret_is_silent_where_numpy_warns() -> None:
     x = leaf(2)
     assert np.isnan(interpret(Graph.of([make_node(OPS["log"], (x,))]), [np.array([-1.0, 1.0])])[0][0])
@@ -292,6 +304,20 @@ def test_a_definition_is_checked_when_it_is_made(name: str) -> None:
 def test_the_remedy_for_a_mean_is_a_sum() -> None:
     with pytest.raises(UsageError, match="A mean is a sum divided by a count"):
         define("wrong", "i -> ", np.mean, combine="mean")
+
+
+def test_an_op_of_the_library_keeps_its_name() -> None:
+    with pytest.raises(UsageError, match="flowgraph has an op of that name"):
+        define("add", "..., ... -> ...", np.subtract)
+    with defined("mine", "... -> ...", np.sin), defined("mine", "... -> ...", np.cos) as op:
+        assert OPS["mine"] is op
+
+
+def test_a_constant_is_the_number_that_its_dtype_holds() -> None:
+    nodes = [make_node(OPS["constant"], (), (("dtype", F4), ("value", value))) for value in (1, 1.0, True)]
+    assert {repr(node.attr("value")) for node in nodes} == {"1.0"}
+    assert make_node(OPS["constant"], (), (("dtype", I4), ("value", 2.0))).attr("value") == 2
+    assert make_node(OPS["constant"], (), (("dtype", F4), ("value", 0.1))).attr("value") == float(np.float32(0.1))
 
 
 def test_a_gradient_may_name_attributes() -> None:

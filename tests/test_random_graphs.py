@@ -226,6 +226,7 @@ def check(graph: Graph, arrays: list[Any], factor: float) -> None:
     walk.close(walk.run(walk.compiled(graph), feeds), wanted, "in one tile", factor)
     with walk.tiles(2, 4):
         entry = walk.compiled(graph)
+        assert all(tile <= 4 for tile in entry.program.plan.tile.values())
         one = walk.run(entry, feeds, 1)
         walk.close(one, wanted, "in tiles", factor)
         for shards in (2, 3, (0, 3, 0, 1)):

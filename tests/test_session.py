@@ -317,7 +317,8 @@ def test_a_function_is_traced_once_for_each_signature() -> None:
         (fg.constant([1.0, 2.0, 3.0]),), (fg.constant([1, 2]),), (fg.constant([[1.0, 2.0]]),), (vector, 1),
         (vector, 1.0), (vector, True), (vector, "one"), (vector, None), (vector, vector), (vector, (vector,)),
         (vector, [vector]), (vector, {"a": vector}),
-        (vector, {"b": vector}), (vector, 0.0), (vector, -0.0), (vector, float("nan")),
+        (vector, {"b": vector}), (vector, 0.0), (vector, -0.0),
+        (vector, float("nan")),
         (vector, MappingProxyType({"a": 1})), (vector, MappingProxyType({"b": 1})), (vector, V),
     ]  # fmt: skip
     for number, signature in enumerate(signatures, 2):

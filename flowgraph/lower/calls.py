@@ -72,7 +72,7 @@ def run_whole(kernel: Kernel, totals: Any, merges: Any, stacks: Any, gathered: A
 
 
 def settled(value: Any) -> Any:
-    """A value in C order and aligned: an array that came over the network can lie anywhere, and BLAS' bits depend on it."""
+    """A value in C order and aligned: what came over the network can lie anywhere, and BLAS' bits depend on it."""
     if isinstance(value, list):
         return [settled(one) for one in value]
     return np.require(value, requirements=["C", "A"]) if isinstance(value, np.ndarray) else value

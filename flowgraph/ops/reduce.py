@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.errors import ShapeError
 from flowgraph.op import Call, Monoid, Op, define
 from flowgraph.ops import numerics
 from flowgraph.ops.elementwise import common_float, exp, sqrt, where
@@ -100,6 +101,14 @@ def _min(x: Any, axes: Any, keepdims: bool) -> Any:
 
 
 def _extreme(name: str, kernel: Any, ufunc: np.ufunc, word: str) -> Op:
+    def checked_attrs(x: Any, /, axis: Any = None, keepdims: bool = False, *, axes: Any = None) -> dict[str, Any]:
+        attrs = _attrs(x, axis, keepdims, axes=axes)
+        if any(x.shape[one] == 0 for one in attrs["axes"]):
+            raise ShapeError(
+                f"the {word} element of {x}", "there is none", "Give a tensor with at least one element along the axis."
+            )
+        return attrs
+
     def call(types: Any, attrs: Any) -> Call:
         return Call(f"reduce({{0}}, {attrs['axes']}, None, {{out}}, {attrs['keepdims']})", {"reduce": ufunc.reduce})
 
@@ -107,7 +116,7 @@ def _extreme(name: str, kernel: Any, ufunc: np.ufunc, word: str) -> Op:
         name,
         _factors,
         kernel,
-        attrs=_attrs,
+        attrs=checked_attrs,
         combine=ufunc.__name__,
         call=call,
         gradient=_extreme_gradient,

@@ -10,9 +10,9 @@ import numpy as np
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.ops.elementwise import abs as absolute, minimum, square
 from flowgraph.ops.reduce import mean, sum
-from flowgraph.ops.shape import size, squeeze
+from flowgraph.ops.shape import broadcast_like, expand_dims, size, squeeze
 from flowgraph.tensor import Tensor, convert
-from flowgraph.types import DEFAULT_FLOAT, is_float
+from flowgraph.types import DEFAULT_FLOAT, Dim, Shape, is_float
 
 
 def _pair(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
@@ -21,16 +21,21 @@ def _pair(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
     if not is_float(pred.dtype):
         pred = pred.astype(true.dtype if is_float(true.dtype) else DEFAULT_FLOAT)
     true = true.astype(pred.dtype) if true.dtype != pred.dtype else true
-    if true.shape != pred.shape:
-        if true.ndim == pred.ndim and all(1 in (a, b) or a == b for a, b in zip(true.shape, pred.shape, strict=True)):
-            return true, pred
-        if true.ndim and pred.ndim:
-            raise ShapeError(
-                f"{name} of y_true {true.type} and y_pred {pred.type}",
-                "their shapes differ, and broadcasting them would compare every value with every other",
-                "Give both the same shape: reshape one, for instance y_true to (-1, 1).",
-            )
+    if true.ndim and pred.ndim and not (_stretches(true.shape, pred.shape) or _stretches(pred.shape, true.shape)):
+        raise ShapeError(
+            f"{name} of y_true {true.type} and y_pred {pred.type}",
+            "their shapes differ, and broadcasting them would compare every value with every other",
+            "Give both the same shape: reshape one, for instance y_true to (-1, 1).",
+        )
     return true, pred
+
+
+def _stretches(small: Shape, large: Shape) -> bool:
+    """Whether a tensor of shape `small` has the axes of one of shape `large`, some of them of length 1."""
+    if len(small) != len(large):
+        return False
+    pairs = zip(small, large, strict=True)
+    return all(a == 1 or a == b or isinstance(a, Dim) or (isinstance(b, Dim) and b != 1) for a, b in pairs)
 
 
 def _last_mean(values: Tensor) -> Tensor:
@@ -80,14 +85,15 @@ def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
 
 mean_squared_error, mean_absolute_error = mse, mae
 
-REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "none")
+REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
 
 
 class Loss:
     """A loss of samples: `loss(y_true, y_pred, sample_weight=None)`.
 
-    `reduction` is "sum_over_batch_size" (the default: the sum divided by the number of samples), "sum", "mean" (divided
-    by the sum of the weights) or "none" (one value a sample). `sample_weight` has one weight a sample.
+    `reduction` is, as in Keras, "sum_over_batch_size" or "mean" (the sum divided by the number of samples; the default),
+    "mean_with_sample_weight" (divided by the sum of the weights), "sum", or "none" (one value a sample).
+    `sample_weight` has one weight a sample.
     """
 
     def __init__(self, function: Callable[[Any, Any], Tensor], reduction: str | None, name: str) -> None:
@@ -99,19 +105,32 @@ class Loss:
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         """The loss as a scalar; with reduction "none" one value a sample."""
         losses = self.function(y_true, y_pred)
-        weights = None if sample_weight is None else convert(sample_weight).astype(losses.dtype)
+        weights = None if sample_weight is None else self._weights(sample_weight, losses)
         if weights is not None:
-            if weights.ndim == losses.ndim + 1 and weights.shape[-1] == 1:
-                weights = squeeze(weights, axis=-1)
             losses = losses * weights
         if self.reduction == "none":
             return losses
-        total = sum(losses)
+        total: Tensor = sum(losses)
         if self.reduction == "sum":
-            return total  # type: ignore[no-any-return]
-        if self.reduction == "mean" and weights is not None:
-            return total / sum(weights if weights.shape == losses.shape else weights + losses * 0)  # type: ignore[no-any-return]
-        return total / size(losses, dtype=np.dtype(losses.dtype))  # type: ignore[no-any-return]
+            return total
+        if self.reduction == "mean_with_sample_weight" and weights is not None:
+            return total / sum(broadcast_like(weights, losses))
+        return total / size(losses, dtype=np.dtype(losses.dtype))
+
+    def _weights(self, sample_weight: Any, losses: Tensor) -> Tensor:
+        """The weights in a shape that meets the losses of the samples from the left: one weight a sample."""
+        weights: Tensor = convert(sample_weight).astype(losses.dtype)
+        if weights.ndim == losses.ndim + 1 and weights.shape[-1] == 1:
+            weights = squeeze(weights, axis=-1)
+        if weights.ndim and weights.ndim < losses.ndim:
+            weights = expand_dims(weights, tuple(range(weights.ndim, losses.ndim)))
+        if weights.ndim and not _stretches(weights.shape, losses.shape):
+            raise ShapeError(
+                f"{self.name} with sample_weight of shape {convert(sample_weight).shape}",
+                f"there are {losses.type} losses: a sample is all but the last axis of y_true",
+                "Give one weight a sample, and samples as rows: y of shape (n, 1) for n samples of one value.",
+            )
+        return weights
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(reduction={self.reduction!r})"
