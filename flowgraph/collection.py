@@ -13,7 +13,6 @@ On a cluster Dask does so in the scheduler's process, so what a task of a tensor
 from __future__ import annotations
 
 import sys
-import uuid
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -26,7 +25,7 @@ from flowgraph import run
 from flowgraph.eager import BINDINGS, compiled, cone, evaluate, structure
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.graph import INPUT, ITEM, Graph, Node, make_input
-from flowgraph.lower import Lowering, lower_later, lower_value, waiting
+from flowgraph.lower import Lowering, lower_later, lower_value, new_token, waiting
 from flowgraph.op import OPS, Op
 from flowgraph.sources import DaskRows, FilePiece, Held, HeldPiece, Parts, held_by, resolve
 from flowgraph.tensor import Hooks, Shared, Tensor, tensor_of
@@ -189,7 +188,7 @@ def optimize(graph: Any, keys: Any) -> dict[Any, Any]:
     values = [leaves[name] for name in names]
     counts = entry.program.row_counts(values, entry.rows)
     workers = max(recipe.workers for recipe, _ in found.values())
-    lowering = Lowering(entry.program.bind(values, counts, workers), uuid.uuid4().hex[:12])
+    lowering = Lowering(entry.program.bind(values, counts, workers), new_token())
     for key, result in zip(found, lowering.lower(), strict=True):
         lowering.single_key(result, key)
     return {**given, **lowering.graph}
@@ -206,7 +205,7 @@ def _name(node: Node) -> str:
 def key_of(node: Node) -> Any:
     """The key of the Dask task that has the value of `node`: the same whenever it is asked for."""
     if node not in _KEYS:
-        _KEYS[node] = (f"flowgraph-tensor-{uuid.uuid4().hex[:16]}", 0, 0)
+        _KEYS[node] = (f"flowgraph-tensor-{new_token()}", 0, 0)
     return _KEYS[node]
 
 

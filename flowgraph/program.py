@@ -8,7 +8,6 @@ functions, `compute()` and a training step are all a run of one.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -20,7 +19,7 @@ import numpy as np
 from flowgraph.errors import ShapeError
 from flowgraph.graph import Graph, Node, toposort, value_bytes
 from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
-from flowgraph.lower import Bound, Lowering, Result, assemble, lower_value, lower_window, run_here
+from flowgraph.lower import Bound, Lowering, Result, assemble, lower_value, lower_window, new_token, run_here
 from flowgraph.partition import Layouts, choose_rows, insert, known_layouts, rows_of
 from flowgraph.passes import optimise
 from flowgraph.run import Executor, resolve
@@ -265,7 +264,7 @@ def _returned(value: Any) -> Any:
 
 def _run(bound: Bound, executor: Executor) -> list[Any]:
     """The outputs of a bound program, by its tasks."""
-    lowering = Lowering(bound, uuid.uuid4().hex[:12])
+    lowering = Lowering(bound, new_token())
     results = lowering.lower()
     keys = list(dict.fromkeys(key for result in results for key in result.keys))
     found = dict(zip(keys, executor.get(lowering.graph, keys), strict=True))
@@ -278,7 +277,7 @@ def load(source: Any, client: Any = None, scheduler: Any = None) -> Any:
         return np.asarray(source)
     if client is None and scheduler is None:
         client = owner_of_tasks([source])
-    key = (f"flowgraph-value-{uuid.uuid4().hex[:12]}", 0, 0)
+    key = (f"flowgraph-value-{new_token()}", 0, 0)
     (value,) = resolve(client, scheduler).get(lower_value(source, key), [key])
     return value
 
@@ -287,7 +286,7 @@ def run_window(
     bound: Bound, executor: Executor, steps: int, updates: Mapping[Node, Node], traced: Node
 ) -> tuple[list[Any], list[Any]]:
     """`steps` steps in one graph: (`traced` of each step, the new state)."""
-    graph, history, state = lower_window(bound, uuid.uuid4().hex[:12], steps, updates, traced)
+    graph, history, state = lower_window(bound, new_token(), steps, updates, traced)
     keys = list(dict.fromkeys(key for result in [*history, *state] for key in result.keys))
     found = dict(zip(keys, executor.get(graph, keys), strict=True))
     return [collect(one, found) for one in history], [collect(one, found) for one in state]

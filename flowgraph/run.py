@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import threading
-import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -202,9 +200,11 @@ def shares_disk(client: Any, addresses: Iterable[str]) -> bool:
         before = _PROBED.get(client)
         if before is not None and before[0] == workers:
             return before[1]
+        import tempfile  # late, as whatever `import flowgraph` does not need
+
         with tempfile.TemporaryDirectory(prefix="flowgraph-") as directory:
             path = Path(directory) / "probe"
-            text = uuid.uuid4().hex
+            text = os.urandom(16).hex()
             path.write_text(text)
             if workers:
                 seen = list(client.run(_sees, str(path), text, on_error="return").values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import linecache
 import threading
@@ -63,6 +62,8 @@ class Kernel:
         )
 
     def __reduce__(self) -> Any:
+        import hashlib
+
         import cloudpickle
 
         blob = cloudpickle.dumps((self.name, self.source, dict(self.names), tuple(self.notes)))
@@ -91,6 +92,8 @@ def load(digest: str, blob: bytes) -> Kernel:
 
 def compile_source(name: str, source: str, names: Mapping[str, Any]) -> Callable[..., Any]:
     """The function that `source` defines; the code is compiled once for each text and shown in tracebacks."""
+    import hashlib
+
     file = f"<flowgraph {name} {hashlib.sha256(source.encode()).hexdigest()[:12]}>"
     with _LOCK:
         if file not in _COMPILED:

@@ -1,6 +1,6 @@
 """Lowering: stages x shards become Dask tasks. The only room that makes them."""
 
-from flowgraph.lower.calls import Bound, assemble, run_here
+from flowgraph.lower.calls import Bound, assemble, new_token, run_here
 from flowgraph.lower.lowering import Lowering, Result, lower_window
 from flowgraph.lower.single import lower_call, lower_later, lower_value, waiting
 
@@ -13,6 +13,7 @@ __all__ = [
     "lower_later",
     "lower_value",
     "lower_window",
+    "new_token",
     "run_here",
     "waiting",
 ]

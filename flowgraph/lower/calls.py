@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,11 @@ class Bound:
     def totals(self) -> tuple[int, ...]:
         """The numbers of rows as kernels take them."""
         return tuple(self.rows[mesh] for mesh in self.meshes)
+
+
+def new_token() -> str:
+    """A part of task names that no other run has."""
+    return os.urandom(6).hex()
 
 
 def run_loop(

@@ -7,7 +7,7 @@ tensor. The key is an operand: fixed when a tensor is made eagerly, new for ever
 from __future__ import annotations
 
 import math
-import secrets
+import os
 import threading
 from typing import Any
 
@@ -28,7 +28,7 @@ class _Seed(threading.local):
     """The seed of this thread and how many draws were made since it was set."""
 
     def __init__(self) -> None:
-        self.seed = secrets.randbits(64)
+        self.seed = int.from_bytes(os.urandom(8))
         self.draws = 0
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
@@ -109,6 +107,8 @@ class _Directory:
                     atexit.register(self.clear)
                 config = sys.modules.get("dask.config")
                 parent = config.get("temporary-directory", None) if config is not None else None
+                import tempfile  # late, as whatever `import flowgraph` does not need
+
                 self.path = Path(tempfile.mkdtemp(prefix="flowgraph-", dir=parent))
             self.count += 1
             path = self.path / f"{self.count}.npy"
@@ -127,6 +127,8 @@ class _Directory:
     def clear(self) -> None:
         """Remove everything, when the process ends."""
         if self.path is not None:
+            import shutil
+
             shutil.rmtree(self.path, ignore_errors=True)
 
 

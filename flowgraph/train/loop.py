@@ -7,7 +7,6 @@ state as it was before it.
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 
 from flowgraph.errors import DivergedError, ShapeError, UsageError
 from flowgraph.kernel import Kernel, Rows, clean
-from flowgraph.lower import lower_call
+from flowgraph.lower import lower_call, new_token
 from flowgraph.program import run_window
 from flowgraph.run import Executor, resolve
 from flowgraph.session import Variable
@@ -277,7 +276,7 @@ class _Fit:
         if self.executor.shares_memory and not any(one.tasks() for one in self._sources()):
             history, self.state = run_steps(*arguments)
         else:
-            graph, key = lower_call(run_steps, arguments, "window", uuid.uuid4().hex[:12], self._sources())
+            graph, key = lower_call(run_steps, arguments, "window", new_token(), self._sources())
             ((history, self.state),) = self.executor.get(graph, [key])
         return history
 
