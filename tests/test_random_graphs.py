@@ -222,18 +222,18 @@ def check(graph: Graph, arrays: list[Any], factor: float) -> None:
     feeds = walk.values_of(graph, arrays)
     wanted = interpret(graph, feeds)
     assert all(np.isfinite(one).all() for one in wanted)
-    walk.close(interpret(optimise(graph), feeds), wanted, "after the passes", factor)
-    walk.close(walk.run(walk.compiled(graph), feeds), wanted, "in one tile", factor)
+    walk.close(interpret(optimise(graph), feeds), wanted, "after the passes", factor, 1.0)
+    walk.close(walk.run(walk.compiled(graph), feeds), wanted, "in one tile", factor, 1.0)
     with walk.tiles(2, 4):
         entry = walk.compiled(graph)
         assert all(tile <= 4 for tile in entry.program.plan.tile.values())
         one = walk.run(entry, feeds, 1)
-        walk.close(one, wanted, "in tiles", factor)
+        walk.close(one, wanted, "in tiles", factor, 1.0)
         for shards in (2, 3, (0, 3, 0, 1)):
             walk.same(walk.run(entry, feeds, shards), one, f"in {shards} shards")
     event(f"row factors: {len(entry.program.meshes)}")
     # Last, for what is evaluated forgets its operands.
-    walk.close([tensor_of(node).numpy() for node in graph.outputs], wanted, "eagerly", factor)
+    walk.close([tensor_of(node).numpy() for node in graph.outputs], wanted, "eagerly", factor, 1.0)
 
 
 @pytest.fixture(params=[1 << 20, 0], ids=["one row factor", "several row factors"])

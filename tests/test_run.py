@@ -120,7 +120,7 @@ def test_two_runs_give_the_same_bits(job: str, expected: list[bytes]) -> None:
     assert bits(JOBS[job](x)) == bits(JOBS[job](x)) == expected
 
 
-@pytest.mark.parametrize("scheduler", [None, "threads", "synchronous", get_sync], ids=str)
+@pytest.mark.parametrize("scheduler", [None, "threads", "synchronous", get_sync], ids=["chosen", "threads", "synchronous", "a function"])
 def test_one_row(job: str, scheduler: Any) -> None:
     x, y = X[:1], Y[:1]
     assert bits(JOBS[job](x, y), scheduler=scheduler) == bits(JOBS[job](fg.shard(x, rows=(0, 1, 0)), y))

@@ -211,8 +211,11 @@ def same(got: Any, wanted: Any, what: str) -> None:
         assert a.tobytes() == b.tobytes(), f"{what}, result {number}: other bits\n{a}\n{b}"
 
 
-def close(got: Any, wanted: Any, what: str, factor: float = 1.0) -> None:
-    """Assert that two lists of arrays agree to the precision of the first."""
+def close(got: Any, wanted: Any, what: str, factor: float = 1.0, floor: float = 0.0) -> None:
+    """Assert that two lists of arrays agree to the precision of the first, relative to the largest element.
+
+    `floor` is the size of the numbers on the way, where they may cancel.
+    """
     for number, (a, b) in enumerate(zip(got, wanted, strict=True)):
         a, b = np.asarray(a), np.asarray(b)
         where = f"{what}, result {number}"
@@ -221,7 +224,7 @@ def close(got: Any, wanted: Any, what: str, factor: float = 1.0) -> None:
             assert np.array_equal(a, b), f"{where}: {a} and {b}"
             continue
         rtol = TOLERANCE[a.dtype.itemsize] * factor
-        scale = np.abs(b[np.isfinite(b)]).max(initial=0)
+        scale = np.abs(b[np.isfinite(b)]).max(initial=floor)
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale, err_msg=where)
 
 

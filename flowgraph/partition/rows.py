@@ -109,16 +109,27 @@ def _unknown_shape(shape: Shape, layout: Layout, dims: Mapping[str, Dim]) -> Sha
 
 
 def known_layouts(graph: Graph) -> Layouts:
-    """The layouts of a graph whose row factors were made unknown: its leaves say by their Dims how they are cut."""
+    """The layouts of a graph whose row factors were made unknown: its Dims say how inputs and sources are cut."""
     seeds: dict[Node, Layout] = {}
     meshes = {dim: dim.name for dim in MESHES}
     # Inputs that no output needs any more may be all that tells the number of rows.
-    for node in dict.fromkeys([*graph.inputs, *graph.nodes()]):
-        if node.is_leaf or (not node.inputs or all(_is_key(one) or one.type.ndim == 0 for one in node.inputs)):
-            layout = tuple(
-                Cut(meshes[length.base], length.times) if isinstance(length, Dim) and length.base in meshes else None
-                for length in node.type.shape
-            )
-            if any(layout):
-                seeds[node] = layout
+    for node in dict.fromkeys((*graph.inputs, *graph.nodes())):
+        if not any(isinstance(length, Dim) for length in node.type.shape):
+            continue
+        made = range(node.type.ndim) if node.is_leaf else _made_axes(node)
+        layout = tuple(
+            Cut(meshes[length.base], length.times)
+            if isinstance(length, Dim) and length.base in meshes and axis in made
+            else None
+            for axis, length in enumerate(node.type.shape)
+        )
+        if any(layout):
+            seeds[node] = layout
     return propagate(graph, seeds)
+
+
+def _made_axes(node: Node) -> list[int]:
+    """The axes of a result that no operand has: those of random numbers, of ranges, of what is stretched."""
+    binding = node.inferred().binding
+    taken = {factor for axes in binding.operands for axis in axes for factor in axis.factors}
+    return [number for number, axis in enumerate(binding.results[0]) if taken.isdisjoint(axis.factors)]

@@ -35,7 +35,7 @@ def _stretches(small: Shape, large: Shape) -> bool:
     if len(small) != len(large):
         return False
     pairs = zip(small, large, strict=True)
-    return all(a == 1 or a == b or isinstance(a, Dim) or (isinstance(b, Dim) and b != 1) for a, b in pairs)
+    return all(a == 1 or a == b or isinstance(a, Dim) or isinstance(b, Dim) for a, b in pairs)
 
 
 def _last_mean(values: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "
 class Loss:
     """A loss of samples: `loss(y_true, y_pred, sample_weight=None)`.
 
-    `reduction` is, as in Keras, "sum_over_batch_size" or "mean" (the sum divided by the number of samples; the default),
+    `reduction` is, as in Keras, "sum_over_batch_size" or "mean" (both: the sum divided by the number of samples),
     "mean_with_sample_weight" (divided by the sum of the weights), "sum", or "none" (one value a sample).
     `sample_weight` has one weight a sample.
     """
@@ -114,8 +114,11 @@ class Loss:
         if self.reduction == "sum":
             return total
         if self.reduction == "mean_with_sample_weight" and weights is not None:
-            return total / sum(broadcast_like(weights, losses))
-        return total / size(losses, dtype=np.dtype(losses.dtype))
+            count = sum(broadcast_like(weights, losses))
+        else:
+            count = size(losses, dtype=np.dtype(losses.dtype))
+        result: Tensor = total / count
+        return result
 
     def _weights(self, sample_weight: Any, losses: Tensor) -> Tensor:
         """The weights in a shape that meets the losses of the samples from the left: one weight a sample."""

@@ -1,23 +1,19 @@
-"""State and traced functions: Variable, and `function`, which turns Python into one program for each signature."""
+"""Variable, named state; and Trace, which stands between variables and their values while a function is traced."""
 
 from __future__ import annotations
 
-import functools
-import math
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from flowgraph import tree
-from flowgraph.eager import PINNED, compiled, evaluate
-from flowgraph.errors import DTypeError, ShapeError, UsageError
-from flowgraph.graph import FOREVER, INPUT, Graph, Node, make_input, toposort
-from flowgraph.ops.random import next_key
-from flowgraph.tensor import ACTIVE, Shared, Tensor, as_array, convert, recorded, shape_text, tensor_of, value_text
+from flowgraph.eager import PINNED
+from flowgraph.errors import DTypeError, ShapeError
+from flowgraph.graph import INPUT, Graph, Node, make_input, toposort
+from flowgraph.tensor import ACTIVE, Tensor, as_array, convert, shape_text, tensor_of, value_text
 from flowgraph.types import as_dtype, is_float, tensor_type
 
 
@@ -314,197 +310,3 @@ def trace_into(trace: Trace) -> Iterator[None]:
 def tracing() -> bool:
     """Whether a function is being traced in this thread."""
     return _trace() is not None
-
-
-class Traced:
-    """A function, traced for one signature: a program of its tensor arguments and the variables that it uses."""
-
-    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        leaves: list[Node] = []
-
-        def stand_in(value: Any) -> Any:
-            if not _is_tensor_like(value):
-                return value
-            given = convert(value)
-            leaf = make_input(given.type, "data", f"argument {len(leaves)}")
-            leaves.append(leaf)
-            return tensor_of(leaf)
-
-        trace = Trace()
-        symbolic_args, symbolic_kwargs = tree.map_structure(stand_in, (args, kwargs))
-        with trace_into(trace):
-            result = function(*symbolic_args, **symbolic_kwargs)
-            outputs = [convert(one).node for one in tree.flatten(result) if one is not None]
-        updates = trace.updates()
-        self.structure = tree.map_structure(lambda one: one is not None, result)
-        """The form of the result: True where a tensor stands, False for None."""
-        self.trace = trace
-        self.updates = tuple(updates)
-        self.variables = tuple(trace.variables)
-        self.arguments = tuple(leaves)
-        self.outputs = outputs + list(updates.values())
-        graph, self.captured = trace.closed(self.outputs, [*leaves, *trace.variables.values()])
-        self.drawn = frozenset(node for node in self.captured if is_drawn(node))
-        self.entry = compiled(graph)
-        self.count = len(outputs)
-
-    def call(self, tensors: Sequence[Tensor], client: Any, scheduler: Any) -> Any:
-        """Run the program: results as tensors, assignments committed together."""
-        values = [value_of(tensor.node) for tensor in tensors]
-        values += [value_of(variable._node) for variable in self.variables]
-        values += [next_key() if node in self.drawn else value_of(node) for node in self.captured]
-        sources = (*(t.node for t in tensors), *(v._node for v in self.variables), *self.captured)
-        since = min((node.since for node in sources), default=FOREVER)
-        results = self.entry.program.run(values, client, scheduler, self.entry.rows)
-        fed = {id(value) for value in values if isinstance(value, np.ndarray)}
-        results = [one.copy() if id(one) in fed else one for one in results]  # an argument may be the caller's array
-        for variable, value in zip(self.updates, results[self.count :], strict=True):
-            variable.set(value)
-        found = zip(self.outputs, results, strict=False)
-        return self._rebuilt([_evaluated(node, value, since) for node, value in found])
-
-    def splice(self, tensors: Sequence[Tensor]) -> Any:
-        """The nodes of the trace once more, on other arguments: inside another trace, or under a tape."""
-        new: dict[Node, Node] = dict(zip(self.arguments, (t.node for t in tensors), strict=True))
-        for variable in self.variables:
-            new[self.trace.variables[variable]] = variable.value().node
-        for node in self.captured:
-            new[node] = make_input(node.type, "key", value=next_key()) if node in self.drawn else node
-        for node in toposort(self.outputs, stop=lambda n: n in new):
-            if node not in new:
-                inputs = tuple([new[one] for one in node.inputs])
-                new[node] = recorded(Node(node.op, inputs, node.attrs, node.types, node.where))
-        assigned = [tensor_of(new[self.trace.current[variable]]) for variable in self.updates]
-        if not tracing() and not any(one.node.symbolic for one in assigned):
-            evaluate([one.node for one in assigned])  # all before the first is assigned: one may fail
-        for variable, value in zip(self.updates, assigned, strict=True):
-            variable.assign(value)
-        return self._rebuilt([tensor_of(new[node]) for node in self.outputs[: self.count]])
-
-    def _rebuilt(self, tensors: Sequence[Tensor]) -> Any:
-        rest = iter(tensors)
-        return tree.map_structure(lambda one: next(rest) if one else None, self.structure)
-
-
-def value_of(node: Node) -> Any:
-    """The value of a node that is no input, computed if it has to be."""
-    if node.memo is None:
-        evaluate([node])
-    elif type(node) is Shared:
-        node.check()
-    return node.memo
-
-
-def _evaluated(node: Node, value: Any, since: int) -> Tensor:
-    result = make_input(node.type, "data", value=value)
-    result.where = node.where
-    result.since = min(since, result.serial)
-    return Tensor(result)
-
-
-def _is_tensor_like(value: Any) -> bool:
-    """Whether an argument is a tensor. A variable is none: it stays itself, so that it can be assigned and watched."""
-    if isinstance(value, Variable):
-        return False
-    return isinstance(value, Tensor | np.ndarray | np.floating) or hasattr(value, "__dask_graph__")
-
-
-class Function:
-    """What `function` returns: call it like the Python function that it was made of."""
-
-    def __init__(self, python_function: Callable[..., Any], client: Any = None, scheduler: Any = None) -> None:
-        self.python_function = python_function
-        self.client, self.scheduler = client, scheduler
-        self.traces: dict[Any, Traced] = {}
-        self._of_instances: dict[int, tuple[Any, dict[Any, Traced]]] = {}
-        functools.update_wrapper(self, python_function)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the Python function returns, as tensors."""
-        traced, tensors = self.traced(args, kwargs)
-        symbolic = _trace() is not None or any(tensor.node.symbolic for tensor in tensors)
-        if symbolic or ACTIVE.tapes:
-            return traced.splice(tensors)
-        return traced.call(tensors, self.client, self.scheduler)
-
-    def traced(self, args: Any, kwargs: Any) -> tuple[Traced, list[Tensor]]:
-        """The trace for the signature of these arguments, and the tensors among them."""
-        tensors: list[Tensor] = []
-        parts: list[Any] = []
-
-        def note(value: Any) -> None:
-            if _is_tensor_like(value):
-                tensor = convert(value)
-                tensors.append(tensor)
-                parts.append(tensor.node.types[0])
-            else:
-                parts.append(_hashable(value))
-
-        tree.map_structure(note, (args, kwargs) if kwargs else args)
-        key = (tuple(parts), _form(args), _form(kwargs) if kwargs else None)
-        if key not in self.traces:
-            self.traces[key] = Traced(self.python_function, args, kwargs)
-        return self.traces[key], tensors
-
-    def program(self, *args: Any, **kwargs: Any) -> Any:
-        """The Program that a call with these arguments would run."""
-        return self.traced(args, kwargs)[0].entry.program
-
-    def __get__(self, instance: Any, owner: Any) -> Any:
-        if instance is None:
-            return self
-        bound = Function(self.python_function.__get__(instance, owner), self.client, self.scheduler)
-        bound.traces = self._traces_of(instance)
-        return bound
-
-    def _traces_of(self, instance: Any) -> dict[Any, Traced]:
-        """The traces of this method for one instance; they go when it goes."""
-        key, known = id(instance), self._of_instances
-        if key not in known:
-            try:
-                known[key] = weakref.ref(instance, lambda _: known.pop(key, None)), {}
-            except TypeError:  # of a class with __slots__: traced anew for every call
-                return {}
-        return known[key][1]
-
-
-def _form(structure: Any) -> Any:
-    """The shape of a nested structure, without its leaves."""
-    if isinstance(structure, Mapping):
-        return tuple((key, _form(value)) for key, value in structure.items())
-    if isinstance(structure, list | tuple):
-        return type(structure).__name__, tuple(_form(value) for value in structure)
-    return None
-
-
-def _hashable(value: Any) -> Any:
-    try:
-        hash(value)
-    except TypeError:
-        raise UsageError(
-            f"a traced function with an argument of type {type(value).__name__}",
-            "it is neither a tensor nor hashable, so calls can not be told apart by it",
-            "Give tensors, arrays, numbers, strings, or structures of them.",
-        ) from None
-    if isinstance(value, float) and (value == 0 or math.isnan(value)):  # -0.0 equals 0.0, and nan not even itself
-        return type(value), repr(value)
-    return type(value), value
-
-
-def function(python_function: Callable[..., Any] | None = None, *, client: Any = None, scheduler: Any = None) -> Any:
-    """`python_function` as a program: traced once for each signature, then run without Python.
-
-    The signature is the shapes and dtypes of tensor arguments and the values of all others. What the function does
-    besides computing tensors (printing, appending to a list) happens while it is traced, not in later calls. Variables
-    that it assigns change together when a call ends. Random draws are new in every call, unless they name a seed.
-
-    >>> import flowgraph as fg
-    >>> @fg.function
-    ... def double(x):
-    ...     return x + x
-    >>> double(fg.constant([1.0, 2.0])).tolist()
-    [2.0, 4.0]
-    """
-    if python_function is None:
-        return lambda one: Function(one, client, scheduler)
-    return Function(python_function, client, scheduler)

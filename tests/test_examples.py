@@ -1,0 +1,129 @@
+"""Every file of `examples/` runs as a script and prints what it should."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+import flowgraph as fg
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
+
+
+def output_of(path: Path, folder: Path) -> str:
+    """What the script prints; it runs in an empty folder, and warnings are errors."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning,error::RuntimeWarning"}
+    command = [sys.executable, str(path)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def numbers(text: str) -> list[float]:
+    return [float(one) for one in NUMBER.findall(text)]
+
+
+def check_custom_op(lines: list[str], folder: Path) -> None:
+    first, last = numbers(lines[0])
+    assert first > 1
+    assert last < 1e-6
+    np.testing.assert_allclose(numbers(lines[1]), [1.0, -2.0, 0.5], atol=2e-3)
+
+
+ARTICLE_OUTPUT = """\
+<fg.Tensor: shape=(2, 3), dtype=int32, numpy=
+array([[3, 3, 3],
+       [3, 3, 3]], dtype=int32)>
+<fg.Variable 'Variable' shape=(6,) dtype=float32, numpy=array([1., 2., 3., 4., 5., 6.], dtype=float32)>
+<fg.Variable 'Variable_1' shape=(1,) dtype=float32, numpy=array([1.], dtype=float32)>
+<fg.Tensor: shape=(1,), dtype=int32, numpy=array([3], dtype=int32)>
+<fg.Tensor: shape=(2,), dtype=int32, numpy=array([4, 6], dtype=int32)>
+<fg.Tensor: shape=(2, 2), dtype=int32, numpy=
+array([[ 6,  8],
+       [10, 12]], dtype=int32)>
+<fg.Tensor: shape=(2, 3), dtype=float32, numpy=
+array([[1., 2., 3.],
+       [4., 5., 6.]], dtype=float32)>
+<fg.Tensor: shape=(4, 4), dtype=float32, numpy=
+array([[2., 2., 2., 2.],
+       [2., 2., 2., 2.],
+       [2., 2., 2., 2.],
+       [2., 2., 2., 2.]], dtype=float32)>
+gradient of x*x at -1.0: -2.0
+gradient of x*x at 1.0: 2.0
+gradient of x*x at 0.0: 0.0
+"""
+
+
+def check_tensorflow_article(lines: list[str], folder: Path) -> None:
+    text = "\n".join(lines) + "\n"
+    assert text.startswith(ARTICLE_OUTPUT)
+    images = [
+        int(one) for one in re.findall(r"(?<=[\[ ])\d+(?=[,\]])", text[len(ARTICLE_OUTPUT) : text.index("loss every")])
+    ]
+    assert len(images) == 4 + 12
+    assert all(0 <= one < 255 for one in images)
+    at_rates = [float(line) for line in lines[-4:-2]]
+    np.testing.assert_allclose(at_rates, [1.6664679, 0.29396924], rtol=1e-6)
+    expected = [
+        39.094223616, 30.128930221, 29.732165607, 29.052301452, 28.905815545, 28.888535872, 28.886223356, 28.886659233,
+        28.884825672, 28.882883962,
+    ]  # fmt: skip
+    np.testing.assert_allclose(numbers(lines[-2]), expected, rtol=2e-5)
+    np.testing.assert_allclose(numbers(lines[-1]), [2.4898539525, 9.7748928098], rtol=2e-5)
+    picture = image.imread(folder / "student_scores.png")
+    assert len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 10  # not empty
+
+
+CHECKS: dict[str, Any] = {"custom_op": check_custom_op, "tensorflow_article": check_tensorflow_article}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_prints_what_it_should(path: Path, tmp_path: Path) -> None:
+    lines = output_of(path, tmp_path).splitlines()
+    assert path.stem in CHECKS, "a new example needs a check of what it prints"
+    CHECKS[path.stem](lines, tmp_path)
+
+
+# What TensorFlow 2 calls by these names too.
+TENSORFLOW = {
+    "constant", "Variable", "add", "multiply", "matmul", "ones", "reshape", "cast", "GradientTape", "float32", "Tensor",
+    "random.uniform", "keras.losses.mse", "keras.optimizers.Adam",
+}  # fmt: skip
+
+
+def dotted(node: ast.AST) -> str:
+    """`tf.keras.losses.mse` as text; "" for what is no name."""
+    if isinstance(node, ast.Attribute):
+        left = dotted(node.value)
+        return f"{left}.{node.attr}" if left else ""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def test_only_the_import_differs_from_tensorflow() -> None:
+    source = (ROOT / "examples" / "tensorflow_article.py").read_text(encoding="utf-8")
+    assert source.count("flowgraph") == 1
+    assert "import flowgraph as tf\n" in source
+    tree = ast.parse(source)
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    used = {dotted(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute) and id(node) not in inner}
+    names = {one.removeprefix("tf.") for one in used if one.startswith("tf.")}
+    names |= set(re.findall(r"tf\.(\w+)(?=[,\]\"])", source)) - {"keras", "random"}
+    assert names <= TENSORFLOW
+    assert {"GradientTape", "keras.losses.mse", "keras.optimizers.Adam", "random.uniform"} <= names
+    for name in TENSORFLOW:
+        value: Any = fg
+        for part in name.split("."):
+            value = getattr(value, part)
