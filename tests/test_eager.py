@@ -71,7 +71,8 @@ def test_calls_compute_nothing(runs: list[Program]) -> None:
 
 ASKING: dict[str, Callable[[Tensor], Any]] = {
     "numpy()": lambda y: y.numpy(), "float": float, "int": int, "bool": bool, "repr": repr, "str": str,
-    "item": lambda y: y.item(), "np.asarray": np.asarray, "tolist": lambda y: y.tolist(), "format": lambda y: f"{y:.2f}",
+    "item": lambda y: y.item(), "np.asarray": np.asarray, "tolist": lambda y: y.tolist(),
+    "format": lambda y: f"{y:.2f}",
 }  # fmt: skip
 
 

@@ -587,27 +587,29 @@ def test_a_stack_holds_no_more_than_a_few_subtrees() -> None:
     assert [(level, index) for level, index, _ in pushed(tile_states(5), 3, 1)] == [(0, 3), (2, 1)]
 
 
-def last_partial(x: Array) -> tuple[Array, Array]:
-    return x[:1], x  # views of a tile, whose memory the next tile takes
+def ends_partial(x: Array) -> tuple[Array, Array, Array]:
+    return x[0], x[-1], np.zeros_like(x[0])  # two views of a tile, whose memory the next tile takes
 
 
-def last_merge(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
-    return left[0], right[1]
+def ends_merge(left: tuple[Array, ...], right: tuple[Array, ...]) -> tuple[Array, ...]:
+    return left[0], right[1], left[2] + abs(right[0] - left[1]) + right[2]
 
 
-def last_finish(state: tuple[Array, Array]) -> Array:
-    return np.asarray(state[0][0] + 100 * state[1][-1])
+def ends_finish(state: tuple[Array, ...]) -> Array:
+    return np.asarray(state[0] + 100 * state[1] + 10_000 * state[2])
 
 
 @pytest.mark.usefixtures("small_tiles")
 def test_states_of_a_monoid_may_be_views(define: Callable[..., Op]) -> None:
-    monoid = Monoid(last_partial, last_merge, last_finish)
+    """The first row, the last row, and the jumps between tiles: what a merge hands on are parts of what it got."""
+    monoid = Monoid(ends_partial, ends_merge, ends_finish)
     ends = define("ends", "i j -> j", lambda x: x[0] + 100 * x[-1], combine=monoid, doc="The first and the last row.")
-    for rows in (3, 8, 9, 35, 64):
-        x = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
+    for rows in (9, 16, 35, 64, 100):
+        x = np.cumsum(np.arange(rows * 2, dtype=np.float64)).reshape(rows, 2)
+        jumps = sum(x[start] - x[start - 1] for start in range(8, rows, 8))
         for shards in (1, 2, 3):
-            got = ends(fg.shard(fg.asarray(x) + 1.0, rows=shards)).numpy()
-            np.testing.assert_array_equal(got, (x[0] + 1) + 100 * (x[-1] + 1))
+            got = ends(fg.shard(fg.asarray(x) + 1.5, rows=shards)).numpy()
+            np.testing.assert_array_equal(got, (x[0] + 1.5) + 100 * (x[-1] + 1.5) + 10_000 * jumps)
 
 
 @pytest.mark.usefixtures("small_tiles")

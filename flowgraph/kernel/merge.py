@@ -38,8 +38,8 @@ def merged(merges: Merges, left: State, right: State, own_left: bool) -> State:
 
 
 def copied(state: State) -> State:
-    """`state` in arrays of its own."""
-    return [tuple(np.array(part) for part in one) if isinstance(one, tuple) else one.copy() for one in state]
+    """`state` in arrays of its own; the tuples of monoids are their own already."""
+    return [one if isinstance(one, tuple) else one.copy() for one in state]
 
 
 class Stack:
@@ -55,6 +55,8 @@ class Stack:
 
     def push(self, state: State) -> None:
         """Add the state of the next tile; its arrays stay the caller's."""
+        # What a monoid keeps of two states may be a part of either, so its arrays are copied before it sees them.
+        state = [tuple(np.array(part) for part in one) if isinstance(one, tuple) else one for one in state]
         if self.leaf_tiles == 1:
             self._push_leaf(state, owned=False)
             return

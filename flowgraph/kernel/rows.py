@@ -101,3 +101,9 @@ def _ones(capacity: int, dtype: Any) -> Array:
 def ones(count: int, dtype: Any) -> Array:
     """`count` ones that nobody may write to; the same memory for all who ask."""
     return _ones(1 << max(count - 1, 0).bit_length(), dtype)[:count]
+
+
+def owned(value: Any, dtype: Any, *operands: Any) -> Any:
+    """`value` in C order, of `dtype`, in memory of its own: a kernel may hand back an operand, whose buffer goes on."""
+    result = np.asarray(value, dtype, order="C")
+    return result.copy() if any(np.may_share_memory(result, one) for one in operands) else result

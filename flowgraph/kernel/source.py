@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowgraph.graph import Node
-from flowgraph.kernel.emit import MESH_NUMBER, Block, Line, Names, accumulator_ufunc, affine_text, tuple_text
+from flowgraph.kernel.emit import Block, accumulator_ufunc
 from flowgraph.kernel.host import is_host_type
 from flowgraph.kernel.kernel import Kernel
+from flowgraph.kernel.memory import Line
 from flowgraph.kernel.merge import Stack
+from flowgraph.kernel.names import MESH_NUMBER, Names, affine_text, tuple_text
 from flowgraph.kernel.stages import Loop, Stages, read_operands
 from flowgraph.op import Monoid
 from flowgraph.partition import GATHER, Partitioned, rows_of
