@@ -78,27 +78,20 @@ def closed(leaves: Sequence[Node], outputs: Sequence[Node]) -> tuple[Graph, list
 
 WHOLE_AND_LOOP = """\
 def loop_0(start, rows, leaf_tiles, N0, r0, r1, v2, v3):
-    v9 = array(N0, f4)
-    b0 = empty(1, f4)
-    v13 = b0.reshape(())
-    divide(c0, v9, v13)
-    b1 = empty(1, f4)
-    v15 = b1.reshape(())
-    multiply(v13, c1, v15)
     acc0 = empty(5, f4)
     v7 = acc0[0:1].reshape(())
-    v17 = acc0[1:4].reshape((3, 1))
+    v16 = acc0[1:4].reshape((3, 1))
     v19 = acc0[4:5].reshape(())
-    b2 = empty(16384, f4)
-    stack = Stack(MERGES, start // 16384, leaf_tiles)
+    b0 = empty(32768, f4)
+    stack = Stack(MERGES, start // 32768, leaf_tiles)
     push = stack.push
     size = -1
-    for low in range(0, rows, 16384):
+    for low in range(0, rows, 32768):
         at0 = start + low
-        n0 = min(16384, rows - low)
+        n0 = min(32768, rows - low)
         if n0 != size:  # the first tile, and a short last one
             size = n0
-            v4 = b2[:n0].reshape((n0, 1))
+            v4 = b0[:n0].reshape((n0, 1))
             x7_1 = v4.ravel()
             o19 = ones(n0, f4)
         v0 = r0.tile(low, n0)
@@ -107,22 +100,29 @@ def loop_0(start, rows, leaf_tiles, N0, r0, r1, v2, v3):
         add(v4, v3, v4)
         subtract(v4, v1, v4)
         dot(x7_1, x7_1, v7)
-        v11 = v0.T
-        multiply(v15, v4, v4)
-        matmul(v11, v4, v17)
+        v15 = v0.T
+        matmul(v15, v4, v16)
         dot(o19, x7_1, v19)
         push([acc0])
     return (stack.finish(),)
 
 def whole_1(N0, state0):
     v7 = state0[0][0:1].reshape(())
-    v17 = state0[0][1:4].reshape((3, 1))
+    v16 = state0[0][1:4].reshape((3, 1))
     v19 = state0[0][4:5].reshape(())
     v9 = array(N0, f4)
     b0 = empty(1, f4)
     v10 = b0.reshape(())
+    b1 = empty(1, f4)
+    v12 = b1.reshape(())
+    b2 = empty(3, f4)
+    v18 = b2.reshape((3, 1))
     divide(v7, v9, v10)
-    return (v10, v17, v19)
+    divide(c0, v9, v12)
+    multiply(v12, c1, v12)
+    multiply(v12, v16, v18)
+    multiply(v12, v19, v12)
+    return (v10, v18, v12)
 """
 
 
@@ -604,6 +604,34 @@ def _in_order(tiles: Sequence[Any]) -> Any:
     for one in tiles[1:]:
         state = merge_states(state, one)
     return state
+
+
+@given(first=st.integers(0, 200), count=st.integers(1, 200), cut=st.integers(0, 200))
+def test_small_leaves_that_merge_in_blocks_give_the_same_tree(first: int, count: int, cut: int) -> None:
+    merges = (np.add, np.maximum)
+    tiles = [state[:2] for state in tile_states(count)]
+    blocks = Stack(merges, first, 1)
+    singly = Stack(merges, first, 1)
+    singly._are_small = lambda state: False  # type: ignore[method-assign]
+    one = [np.empty_like(part) for part in tiles[0]]
+    for state in tiles:
+        for own, part in zip(one, state, strict=True):
+            own[:] = part  # the arrays stay the caller's, and change with the next tile
+        blocks.push(one)
+        singly.push(state)
+    found, wanted = blocks.finish(), singly.finish()
+    assert [(level, index) for level, index, _ in found] == [(level, index) for level, index, _ in wanted]
+    assert [flat(state) for *_, state in found] == [flat(state) for *_, state in wanted]
+    cut = min(cut, count)
+    stacks = [pushed_as(merges, tiles[a:b], first + a) for a, b in ((0, cut), (cut, count)) if a < b]
+    assert flat(complete(merges, stacks)) == flat(complete(merges, [wanted]))
+
+
+def pushed_as(merges: Any, tiles: Sequence[Any], first: int) -> Any:
+    stack = Stack(merges, first, 1)
+    for state in tiles:
+        stack.push(state)
+    return stack.finish()
 
 
 def test_a_stack_holds_no_more_than_a_few_subtrees() -> None:

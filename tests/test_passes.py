@@ -13,7 +13,7 @@ import walk
 import flowgraph as fg
 from flowgraph.graph import Graph, interpret, make_input, make_node, ops_used
 from flowgraph.op import OPS, define
-from flowgraph.passes import cull, fold, optimise, share, simplify
+from flowgraph.passes import cull, fold, hoist, optimise, share, simplify
 from flowgraph.tensor import Tensor, convert, scalar, tensor_of
 from flowgraph.types import Dim, tensor_type
 
@@ -309,6 +309,68 @@ def test_rules_work_on_what_other_rules_made() -> None:
     assert found.outputs == (x.node,)
 
 
+def test_a_scalar_factor_of_both_parts_of_a_sum() -> None:
+    x, y, s = leaf("x", 3), leaf("y", 3), leaf("s")
+    negative = fg.expand_dims(-s, 0)
+    check(graph_of(s * x + y * s, s * x - y * s, s * x + negative * y, negative * x + s * y), simplify, """
+        %3: float32[3] = add(%x, %y)
+        %4: float32[3] = multiply(%s, %3)
+        %5: float32[3] = subtract(%x, %y)
+        %6: float32[3] = multiply(%s, %5)
+        %7: float32[3] = subtract(%x, %y)
+        %8: float32[3] = multiply(%s, %7)
+        %9: float32[3] = subtract(%y, %x)
+        %10: float32[3] = multiply(%s, %9)
+        return %4, %6, %8, %10
+    """)  # fmt: skip
+    t, wide = leaf("t"), leaf("z", 2, 3)
+    for kept in (s * x + t * y, s * x + y, negative * x - s * y, s * wide + s * y):
+        assert ops_used(simplify(graph_of(kept)))["multiply"] == ops_used(graph_of(kept))["multiply"]
+
+
+# hoist
+
+
+def test_a_scalar_factor_leaves_contractions() -> None:
+    x, y, s = leaf("x", 5, 3), leaf("y", 5, 1), leaf("s")
+    check(graph_of(fg.sum(s * y), x.T @ (y * s)), hoist, """
+        %3: float32[] = sum(%y, axes=(0, 1), keepdims=False)
+        %4: float32[] = multiply(%s, %3)
+        %5: float32[3, 5] = transpose(%x, axes=(1, 0))
+        %6: float32[3, 1] = matmul(%5, %y)
+        %7: float32[3, 1] = multiply(%s, %6)
+        return %4, %7
+    """)  # fmt: skip
+
+
+def test_a_scalar_factor_passes_through_views() -> None:
+    x, y, s, t = leaf("x", 5, 3), leaf("y", 5), leaf("s"), leaf("t")
+    check(graph_of((t * x).T @ fg.expand_dims(s * y, 1)), hoist, """
+        %4: float32[3, 5] = transpose(%x, axes=(1, 0))
+        %5: float32[5, 1] = expand_dims(%y, axis=(1,))
+        %6: float32[3, 1] = matmul(%4, %5)
+        %7: float32[3, 1] = multiply(%t, %6)
+        %8: float32[3, 1] = multiply(%s, %7)
+        return %8
+    """)  # fmt: skip
+
+
+def test_a_factor_that_somebody_needs_stays() -> None:
+    x, y, s = leaf("x", 5, 3), leaf("y", 5, 1), leaf("s")
+    scaled = s * y
+    small = leaf("small", 2)
+    for kept in (
+        (fg.sum(scaled), scaled),
+        (fg.sum(scaled), fg.exp(scaled)),
+        (fg.expand_dims(scaled, 0), fg.sum(scaled)),
+        (fg.max(scaled),),
+        (fg.expand_dims(s * small, 1) @ fg.expand_dims(small, 0),),
+        (fg.sum(x * y),),
+    ):
+        graph = graph_of(*kept)
+        assert hoist(graph).text() == graph.text()
+
+
 # all of them
 
 
@@ -323,11 +385,11 @@ def test_optimise_makes_a_step_of_linear_regression_small() -> None:
         %5: float32[] = inner_product(%4, %4)
         %6: float32[] = constant(dtype=float32, value=100.0)
         %7: float32[] = divide(%5, %6)
-        %8: float32[3, 100] = transpose(%x, axes=(1, 0))
-        %9: float32[] = constant(dtype=float32, value=0.019999999552965164)
-        %10: float32[100] = multiply(%9, %4)
-        %11: float32[100, 1] = expand_dims(%10, axis=(1,))
-        %12: float32[3, 1] = matmul(%8, %11)
+        %8: float32[] = constant(dtype=float32, value=0.019999999552965164)
+        %9: float32[3, 100] = transpose(%x, axes=(1, 0))
+        %10: float32[100, 1] = expand_dims(%4, axis=(1,))
+        %11: float32[3, 1] = matmul(%9, %10)
+        %12: float32[3, 1] = multiply(%8, %11)
         %13: float32[3] = squeeze(%12, axis=(1,))
         return %7, %13
     """)  # fmt: skip
@@ -351,7 +413,7 @@ def test_every_pass_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Graph, "check", counted)
     optimise(graph_of(leaf("x", 3) + 1))
-    assert count == 6
+    assert count == 7
 
 
 def test_a_number_that_is_no_constant_stays_an_input() -> None:

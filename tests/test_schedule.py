@@ -95,7 +95,7 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...], str]] = 
     "a ufunc writes into a buffer": (lambda x, y: x + y, ((4, 3), (4, 3)), "{f}({0}, {1}, {out})"),
     "maximum wants out by name": (fg.maximum, ((4, 3), (4, 3)), "{f}({0}, {1}, out={out})"),
     "a product is a matmul": (lambda x, y: x @ y, ((4, 3), (3, 2)), "matmul({0}, {1}, {out})"),
-    "an outer product is a dot": (lambda x, y: x @ y, ((4, 1), (1, 2)), "dot({0}, {1}, {out})"),
+    "an outer product is a plain product": (lambda x, y: x @ y, ((4, 1), (1, 2)), "multiply({0}, {1}, {out})"),
     "a sum over rows is a product with ones": (
         lambda x: x.sum(axis=0),
         ((4, 3),),

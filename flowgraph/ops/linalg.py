@@ -31,8 +31,8 @@ def _matmul_call(types: Any, attrs: Any) -> Call:
     if x.ndim == y.ndim == 1:
         return Call("dot({0}, {1}, {out})", {"dot": np.dot})
     if x.ndim == y.ndim == 2 and x.shape[1] == 1:
-        # An outer product: matmul takes six times as long (measured).
-        return Call("dot({0}, {1}, {out})", {"dot": np.dot})
+        # An outer product is no work for BLAS: the plain product takes a third of the time (measured).
+        return Call("multiply({0}, {1}, {out})", {"multiply": np.multiply})
     return Call("matmul({0}, {1}, {out})", {"matmul": np.matmul})
 
 

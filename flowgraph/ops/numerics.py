@@ -27,16 +27,15 @@ def softplus(x: Array, out: Array | None = None) -> Array:
     """log(1 + exp(x)), as max(x, 0) + log1p(exp(-|x|)).
 
     numpy's log1p has no vector form on many CPUs (measured: 9 ns an element against 3.5 for this). With w = 1 + t
-    rounded, log1p(t) = log(w) + (t - (w - 1)) / w to first order in the rounding error (Kahan's correction).
+    rounded, log1p(t) = log(w) + (t - (w - 1)) / w to first order in the rounding error (Kahan's correction); the
+    division is left out, for w is near 1 wherever the correction matters.
     """
-    t, w, low = np.empty_like(x), np.empty_like(x), np.empty_like(x)
-    np.abs(x, t)
-    np.negative(t, t)
+    t, w = np.empty_like(x), np.empty_like(x)
+    np.negative(np.abs(x, t), t)
     np.exp(t, t)
     np.add(t, 1, w)
-    np.subtract(w, 1, low)
-    np.subtract(t, low, low)
-    np.divide(low, w, low)
+    low = t
+    np.subtract(t, np.subtract(w, 1), low)
     np.log(w, w)
     np.add(w, low, w)
     out = np.empty_like(x) if out is None else out

@@ -5,10 +5,11 @@ from __future__ import annotations
 from flowgraph.graph import Graph
 from flowgraph.passes.cull import cull
 from flowgraph.passes.fold import fold
+from flowgraph.passes.hoist import hoist
 from flowgraph.passes.share import share
 from flowgraph.passes.simplify import simplify
 
-__all__ = ["cull", "fold", "optimise", "share", "simplify"]
+__all__ = ["cull", "fold", "hoist", "optimise", "share", "simplify"]
 
 
 def optimise(graph: Graph) -> Graph:
@@ -16,6 +17,6 @@ def optimise(graph: Graph) -> Graph:
 
     Folding comes again after `simplify`, whose rules bring scalars together.
     """
-    for one in (cull, share, fold, simplify, fold, share):
+    for one in (cull, share, fold, simplify, hoist, fold, share):
         graph = one(graph).check()
     return graph

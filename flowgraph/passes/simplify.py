@@ -97,6 +97,36 @@ def group_scalars(node: Node) -> Node | None:
     return None
 
 
+def factor_scalar(node: Node) -> Node | None:
+    """`s * x + s * y` = s * (x + y) for a scalar s, and so with -s: both parts of a gradient have the 1 / count."""
+    left, right = (_scalar_product(one) for one in node.inputs)
+    if left is None or right is None or left[0] is not right[0] or not left[2].type == right[2].type == node.type:
+        return None
+    (s, left_sign, x), (_, right_sign, y) = left, right
+    if node.op.name == "subtract":
+        right_sign = -right_sign
+    if left_sign < 0:
+        x, y, left_sign, right_sign = y, x, right_sign, left_sign
+    if left_sign < 0:
+        return None
+    together = _new("add" if right_sign > 0 else "subtract", x, y, like=node)
+    return _new("multiply", s, together, like=node)
+
+
+def _scalar_product(node: Node) -> tuple[Node, int, Node] | None:
+    """(s, sign, x), where `node` is s * x or -s * x for a scalar s."""
+    if node.op.name != "multiply" or _is_scalar(node):
+        return None
+    for s, x in (node.inputs, node.inputs[::-1]):
+        sign = 1
+        while s.op.name == "negative" or _leading_ones(s):
+            sign = -sign if s.op.name == "negative" else sign
+            s = s.inputs[0]
+        if _is_scalar(s) and x.type == node.type:
+            return s, sign, x
+    return None
+
+
 def power_of_small(node: Node) -> Node | None:
     """`x ** 1` = x and `x ** 2` = square(x)."""
     x, y = node.inputs
@@ -154,6 +184,8 @@ def undo_expand(node: Node) -> Node | None:
 
 
 _RULES: dict[str, tuple[Callable[[Node], Node | None], ...]] = {
+    "add": (unstretch, factor_scalar),
+    "subtract": (unstretch, factor_scalar),
     "multiply": (unstretch, drop_one, group_scalars),
     "divide": (unstretch, drop_one),
     "power": (unstretch, power_of_small),
