@@ -85,8 +85,11 @@ class Program:
         `rows` gives the number of rows of mesh axes that no input has. A program of one tile is called right here,
         unless the caller names another place.
         """
+        here = client is None and scheduler is None
+        if here and not self.meshes and not has_tasks(values):
+            return list(self.one(*map(clean, values, self.dtypes)))
         counts = self.row_counts(values, rows)
-        if client is None and scheduler is None:
+        if here:
             small = all(count <= self.plan.tile[mesh] for mesh, count in counts.items())
             if small and not has_tasks(values):
                 return list(self.one(*counts.values(), *self.feed(values)))
@@ -105,6 +108,11 @@ class Program:
             else:
                 fed.append(clean(value, node.types[0].dtype))
         return fed
+
+    @cached_property
+    def dtypes(self) -> list[Any]:
+        """The dtype of each input."""
+        return [node.types[0].dtype for node in self.parts.graph.inputs]
 
     @cached_property
     def input_cuts(self) -> list[Any]:

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
+
+
+@lru_cache(maxsize=1024)
+def _kind(of: type) -> str:
+    """How structures of a type are made: mapping, named, sequence; "" for a leaf. Checks against ABCs are slow."""
+    if issubclass(of, Mapping):
+        return "mapping"
+    if issubclass(of, tuple) and hasattr(of, "_fields"):
+        return "named"
+    return "sequence" if issubclass(of, list | tuple) else ""
 
 
 def flatten(structure: Any) -> list[Any]:
@@ -23,13 +34,27 @@ def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
     >>> map_structure(str, {"w": [1, 2]})
     {'w': ['1', '2']}
     """
-    if isinstance(structure, Mapping):
+    kind = _kind(type(structure))
+    if not kind:
+        return function(structure)
+    if kind == "mapping":
         return {key: map_structure(function, value) for key, value in structure.items()}
-    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
-        return type(structure)(*[map_structure(function, value) for value in structure])
-    if isinstance(structure, list | tuple):
-        return type(structure)(map_structure(function, value) for value in structure)
-    return function(structure)
+    parts = [map_structure(function, value) for value in structure]
+    return type(structure)(*parts) if kind == "named" else type(structure)(parts)
+
+
+def form(structure: Any, leaf: Callable[[Any], Any]) -> Any:
+    """A hashable key of `structure`: its form, with `leaf(value)` in the place of each leaf.
+
+    >>> form({"w": [1, 2]}, str)
+    (<class 'dict'>, ('w', (<class 'list'>, '1', '2')))
+    """
+    kind = _kind(type(structure))
+    if not kind:
+        return leaf(structure)
+    if kind == "mapping":
+        return (dict, *[(key, form(value, leaf)) for key, value in structure.items()])
+    return (type(structure), *[form(value, leaf) for value in structure])
 
 
 def unflatten(structure: Any, leaves: list[Any]) -> Any:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from flowgraph.errors import FlowgraphError, RunError
+from flowgraph.kernel.host import FUNCTIONS
+from flowgraph.kernel.rows import ones, owned
 
 
 @dataclass(eq=False)
@@ -27,11 +29,13 @@ class Kernel:
     notes: Sequence[tuple[int, str]] = ()
     """(line number, what the line computes and where the user wrote it)."""
     _function: Callable[..., Any] | None = field(default=None, repr=False)
+    _blas: bool = field(default=True, repr=False)
 
     def __call__(self, *args: Any) -> Any:
         """What the source returns; errors in it come out as RunError, which names the operation and the user's line."""
         function = self._function if self._function is not None else self.function()
-        _BLAS.enter()
+        if self._blas:
+            _BLAS.enter()
         try:
             with np.errstate(all="ignore"):
                 return function(*args)
@@ -40,11 +44,13 @@ class Kernel:
         except Exception as error:
             raise self._explained(error) from error
         finally:
-            _BLAS.leave()
+            if self._blas:
+                _BLAS.leave()
 
     def function(self) -> Callable[..., Any]:
         """The compiled function."""
         if self._function is None:
+            self._blas = not all(map(_is_elementwise, self.names.values()))
             self._function = compile_source(self.name, self.source, self.names)
         return self._function
 
@@ -70,6 +76,14 @@ class Kernel:
         return load, (hashlib.sha256(blob).hexdigest(), blob)
 
 
+def _is_elementwise(named: Any) -> bool:
+    """Whether something that a kernel names is sure to call no BLAS."""
+    if isinstance(named, np.ufunc):
+        return named.signature is None
+    return not callable(named) or named in _PLAIN
+
+
+_PLAIN = frozenset({np.empty, np.array, np.copyto, np.broadcast_to, ones, owned, *FUNCTIONS})
 _LOADED: dict[str, Kernel] = {}
 _LOADED_LIMIT = 256
 _COMPILED: dict[str, Any] = {}

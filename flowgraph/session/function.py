@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,26 +45,28 @@ class Traced:
         self.updates = tuple(updates)
         self.variables = tuple(trace.variables)
         self.arguments = tuple(leaves)
-        self.outputs = outputs + list(updates.values())
+        self.outputs = [*outputs, *updates.values()]
         graph, self.captured = trace.closed(self.outputs, [*leaves, *trace.variables.values()])
         self.drawn = frozenset(node for node in self.captured if is_drawn(node))
+        self.since = min((node.since for node in self.captured), default=FOREVER)
         self.entry = compiled(graph)
         self.count = len(outputs)
 
     def call(self, tensors: Sequence[Tensor], client: Any, scheduler: Any) -> Any:
         """Run the program: results as tensors, assignments committed together."""
-        values = [value_of(tensor.node) for tensor in tensors]
-        values += [value_of(variable._node) for variable in self.variables]
+        nodes = [tensor.node for tensor in tensors]
+        nodes += [variable._node for variable in self.variables]
+        values = [value_of(node) for node in nodes]
         values += [next_key() if node in self.drawn else value_of(node) for node in self.captured]
-        sources = (*(t.node for t in tensors), *(v._node for v in self.variables), *self.captured)
-        since = min((node.since for node in sources), default=FOREVER)
+        since = self.since
+        for node in nodes:
+            since = min(since, node.since)
         results = self.entry.program.run(values, client, scheduler, self.entry.rows)
-        fed = {id(value) for value in values if isinstance(value, np.ndarray)}
-        results = [one.copy() if id(one) in fed else one for one in results]  # an argument may be the caller's array
+        given = set(map(id, values))
+        results = [one.copy() if id(one) in given else one for one in results]  # it may be the caller's array
         for variable, value in zip(self.updates, results[self.count :], strict=True):
             variable.set(value)
-        found = zip(self.outputs, results, strict=False)
-        return self._rebuilt([_evaluated(node, value, since) for node, value in found])
+        return self._rebuilt([_evaluated(*found, since) for found in zip(self.outputs, results, strict=False)])
 
     def splice(self, tensors: Sequence[Tensor]) -> Any:
         """The nodes of the trace once more, on other arguments: inside another trace, or under a tape."""
@@ -107,9 +109,11 @@ def _evaluated(node: Node, value: Any, since: int) -> Tensor:
 
 def _is_tensor_like(value: Any) -> bool:
     """Whether an argument is a tensor. A variable is none: it stays itself, so that it can be assigned and watched."""
+    if isinstance(value, Tensor):
+        return True
     if isinstance(value, Variable):
         return False
-    return isinstance(value, Tensor | np.ndarray | np.floating) or hasattr(value, "__dask_graph__")
+    return isinstance(value, np.ndarray | np.floating) or hasattr(value, "__dask_graph__")
 
 
 class Function:
@@ -133,21 +137,19 @@ class Function:
     def traced(self, args: Any, kwargs: Any) -> tuple[Traced, list[Tensor]]:
         """The trace for the signature of these arguments, and the tensors among them."""
         tensors: list[Tensor] = []
-        parts: list[Any] = []
 
-        def note(value: Any) -> None:
+        def part(value: Any) -> Any:
             if _is_tensor_like(value):
                 tensor = convert(value)
                 tensors.append(tensor)
-                parts.append(tensor.node.types[0])
-            else:
-                parts.append(_hashable(value))
+                return tensor.node.types[0]
+            return _hashable(value)
 
-        tree.map_structure(note, (args, kwargs) if kwargs else args)
-        key = (tuple(parts), _form(args), _form(kwargs) if kwargs else None)
-        if key not in self.traces:
-            self.traces[key] = Traced(self.python_function, args, kwargs)
-        return self.traces[key], tensors
+        key = tree.form((args, kwargs) if kwargs else args, part)
+        traced = self.traces.get(key)
+        if traced is None:
+            traced = self.traces[key] = Traced(self.python_function, args, kwargs)
+        return traced, tensors
 
     def program(self, *args: Any, **kwargs: Any) -> Any:
         """The Program that a call with these arguments would run."""
@@ -169,15 +171,6 @@ class Function:
             except TypeError:  # of a class with __slots__: traced anew for every call
                 return {}
         return known[key][1]
-
-
-def _form(structure: Any) -> Any:
-    """The shape of a nested structure, without its leaves."""
-    if isinstance(structure, Mapping):
-        return tuple((key, _form(value)) for key, value in structure.items())
-    if isinstance(structure, list | tuple):
-        return type(structure).__name__, tuple(_form(value) for value in structure)
-    return None
 
 
 def _hashable(value: Any) -> Any:

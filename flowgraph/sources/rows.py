@@ -206,7 +206,10 @@ def held_by(owner: Any, value: Any) -> Any:
 
 def has_tasks(values: Sequence[Any]) -> bool:
     """Whether any of the values comes from other Dask tasks."""
-    return any(not isinstance(one, np.ndarray | np.generic) and bool(one.tasks()) for one in values)
+    for one in values:
+        if type(one) is not np.ndarray and not isinstance(one, np.generic | np.ndarray) and one.tasks():
+            return True
+    return False
 
 
 def owner_of_tasks(values: Sequence[Any]) -> Any:
