@@ -188,18 +188,27 @@ def evaluate(nodes: Sequence[Node], client: Any = None, scheduler: Any = None) -
         if not wanted:
             return
         own = cone(wanted)
-        for leaf in own.leaves:
-            if type(leaf) is Shared:
-                leaf.check()
+        values = known_values(own)
         entry = BINDINGS.get(own.key, lambda: compiled(detached(own)))
-        values = [held_by(node, node.memo) for node in own.leaves]
-    results = entry.program.run(values, client, scheduler, entry.rows)
-    with _LOCK:
-        for node, value in zip(own.fetch, results, strict=True):
-            keep(node, in_memory(value))
+    commit(own, entry.program.run(values, client, scheduler, entry.rows))
     for node in nodes:
         if not isinstance(node.memo, np.ndarray):  # what was asked for is an input, under another name
             node.memo = load(node.memo, client, scheduler)
+
+
+def known_values(run: Cone) -> list[Any]:
+    """The values of the leaves of `run`; raises DataError where a shared array was changed."""
+    for leaf in run.leaves:
+        if type(leaf) is Shared:
+            leaf.check()
+    return [held_by(node, node.memo) for node in run.leaves]
+
+
+def commit(run: Cone, results: Sequence[Any]) -> None:
+    """Note the values that `run` was to compute."""
+    with _LOCK:
+        for node, value in zip(run.fetch, results, strict=True):
+            keep(node, in_memory(value))
 
 
 def keep(node: Node, value: Any) -> None:

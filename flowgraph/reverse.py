@@ -345,3 +345,19 @@ class GradientTape:
             if not live.isdisjoint(operands):
                 live.add(node)
         return live
+
+    # For a step that is found again by the structure of its loss.
+
+    def saw_each_once(self, variables: Sequence[Any]) -> bool:
+        """Whether the tape watches each of `variables`, all as they are now, and nothing that was a variable's before.
+
+        A variable that is assigned while a tape records has several values, each with a share in its gradient.
+        """
+        return len(self.watched_variables()) == len(self._watched) and all(
+            self._watched.get(one._node) is one for one in variables
+        )
+
+    def recorded_all(self, nodes: Iterable[Node], known: Container[Node]) -> bool:
+        """Whether the tape saw how each of `nodes` was computed, and of those that are `known` saw none."""
+        inputs = self._inputs
+        return all(node.op.name == "constant" or (node in inputs) != (node in known) for node in nodes)

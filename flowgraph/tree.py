@@ -8,7 +8,7 @@ from typing import Any
 
 
 @lru_cache(maxsize=1024)
-def _kind(of: type) -> str:
+def _kind(of: Any) -> str:
     """How structures of a type are made: mapping, named, sequence; "" for a leaf. Checks against ABCs are slow."""
     if issubclass(of, Mapping):
         return "mapping"
@@ -34,7 +34,7 @@ def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
     >>> map_structure(str, {"w": [1, 2]})
     {'w': ['1', '2']}
     """
-    kind = _kind(type(structure))
+    kind = _kind(structure.__class__)
     if not kind:
         return function(structure)
     if kind == "mapping":
@@ -49,7 +49,7 @@ def form(structure: Any, leaf: Callable[[Any], Any]) -> Any:
     >>> form({"w": [1, 2]}, str)
     (<class 'dict'>, ('w', (<class 'list'>, '1', '2')))
     """
-    kind = _kind(type(structure))
+    kind = _kind(structure.__class__)
     if not kind:
         return leaf(structure)
     if kind == "mapping":

@@ -83,7 +83,7 @@ def _is_elementwise(named: Any) -> bool:
     return not callable(named) or named in _PLAIN
 
 
-_PLAIN = frozenset({np.empty, np.array, np.copyto, np.broadcast_to, ones, owned, *FUNCTIONS})
+_PLAIN: tuple[Any, ...] = (np.empty, np.array, np.copyto, np.broadcast_to, ones, owned, *FUNCTIONS)
 _LOADED: dict[str, Kernel] = {}
 _LOADED_LIMIT = 256
 _COMPILED: dict[str, Any] = {}

@@ -19,10 +19,11 @@ from flowgraph.eager import Compiled, compiled, evaluate
 from flowgraph.errors import GradientError, ShapeError, UsageError
 from flowgraph.graph import Node, make_input
 from flowgraph.ops.elementwise import sqrt, square
-from flowgraph.ops.shape import concat, reshape
 from flowgraph.reverse import GradientTape
 from flowgraph.session import Trace, Variable, trace_into, tracing, value_of
-from flowgraph.tensor import Tensor, convert, scalar, tensor_of
+from flowgraph.tensor import ACTIVE, Tensor, convert, scalar, tensor_of
+from flowgraph.train.packing import pack, unpack
+from flowgraph.train.recorded import RecordedStep, step_of
 from flowgraph.types import TensorType, is_float, tensor_type
 
 STEP_TYPE = tensor_type((), np.int64)
@@ -35,27 +36,6 @@ Pairs = Sequence[tuple[Tensor, "Variable"]]
 def _double(value: float) -> Tensor:
     """A hyperparameter in double precision: float32 powers of beta would ruin Adam's bias correction."""
     return tensor_of(scalar(float(value), np.dtype(np.float64)))
-
-
-def pack(tensors: Sequence[Tensor]) -> Tensor:
-    """All elements of `tensors` as one flat vector."""
-    flat = [reshape(one, (-1,)) for one in tensors]
-    return flat[0] if len(flat) == 1 else concat(flat)
-
-
-def unpack(flat: Tensor, types: Sequence[TensorType]) -> list[Tensor]:
-    """The inverse of `pack`: tensors of `types` from a flat vector."""
-    result, start = [], 0
-    for one in types:
-        count = count_of(one)
-        result.append(reshape(flat if len(types) == 1 else flat[start : start + count], one.shape))
-        start += count
-    return result
-
-
-def count_of(of_type: TensorType) -> int:
-    """The number of elements of a variable of `of_type`."""
-    return math.prod(length for length in of_type.shape if isinstance(length, int))
 
 
 @dataclass(frozen=True)
@@ -85,9 +65,10 @@ class Optimizer:
         self.iterations = Variable(0, trainable=False, dtype=np.int64, name=f"{name}/iterations")
         self._slots: dict[Variable, dict[str, Variable]] = {}
         self._programs: dict[Any, Update] = {}
+        self._recorded: dict[Any, RecordedStep | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_programs": {}}
+        return self.__dict__ | {"_programs": {}, "_recorded": {}}
 
     @property
     def learning_rate(self) -> float | Callable[[Tensor], Any]:
@@ -138,12 +119,30 @@ class Optimizer:
             own = GradientTape()
             with own:
                 target = loss()
+            if not ACTIVE.tapes and not tracing() and self._recorded_step(own, target, variables):
+                return self.iterations
         elif tape is None:
             raise UsageError("minimize of a tensor", "it takes the tape that recorded it", "Give tape=, or a function.")
         else:
             own, target = tape, loss
         grads = own.gradient(target, variables)
         return self._apply(list(zip(grads, variables, strict=True)), target)
+
+    def _recorded_step(self, tape: GradientTape, target: Any, variables: Sequence[Variable]) -> bool:
+        check_variables(variables)
+        done = step_of(self, tape, target, variables)
+        if done:
+            self.iterations.set(self.iterations.numpy() + 1)
+        return done
+
+    def recorded(self, key: Any, make: Callable[[], RecordedStep | None]) -> RecordedStep | None:
+        """The step kept for losses of one structure, with the hyperparameters as they are now."""
+        key = (key, self._hyperparameters())
+        if key not in self._recorded:
+            if len(self._recorded) >= PROGRAMS:
+                self._recorded.clear()
+            self._recorded[key] = make()
+        return self._recorded[key]
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> Variable:
         """One step with given (gradient, variable) pairs; pairs without a gradient are left out.
@@ -221,20 +220,23 @@ class Optimizer:
         return self._programs[key]
 
     def _compiled(self, types: tuple[TensorType, ...]) -> Update:
-        def inputs() -> list[Tensor]:
-            return [tensor_of(make_input(one, "variable")) for one in types]
-
+        params, grads = ([tensor_of(make_input(one, "variable")) for one in types] for _ in range(2))
         trace = Trace()
-        params, grads, slots = inputs(), inputs(), {name: inputs() for name in self.slot_names}
-        step = tensor_of(make_input(STEP_TYPE, "variable"))
         with trace_into(trace):
-            packed = {name: pack(own) for name, own in slots.items()}
-            new, new_slots = self.rule(pack(params), pack(grads), packed, step)
-            outputs = [*unpack(new, types), *(one for name in slots for one in unpack(new_slots[name], types))]
-        given = [*params, *grads, *(one for own in slots.values() for one in own), step]
-        leaves = [*(one.node for one in given), *trace.variables.values()]
-        graph, captured = trace.closed([one.node for one in outputs], leaves)
+            state, outputs = self.updated(params, grads)
+        leaves = [one.node for one in (*params, *grads, *state)]
+        graph, captured = trace.closed([one.node for one in outputs], [*leaves, *trace.variables.values()])
         return Update(compiled(graph), tuple(trace.variables), captured)
+
+    def updated(self, params: Sequence[Tensor], grads: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """(inputs for the slots and the step counter, new parameters and slots) of variables of one dtype."""
+        types = [one.type for one in params]
+        slots = {name: [tensor_of(make_input(one, "variable")) for one in types] for name in self.slot_names}
+        step = tensor_of(make_input(STEP_TYPE, "variable"))
+        packed = {name: pack(own) for name, own in slots.items()}
+        new, new_slots = self.rule(pack(params), pack(grads), packed, step)
+        outputs = [*unpack(new, types), *(one for name in slots for one in unpack(new_slots[name], types))]
+        return [*(one for own in slots.values() for one in own), step], outputs
 
 
 def check_variables(variables: Sequence[Any]) -> None:

@@ -18,7 +18,8 @@ from flowgraph.partition import MESHES
 from flowgraph.reverse import gradient
 from flowgraph.session import Trace, Variable, is_drawn, trace_into, value_of
 from flowgraph.tensor import Tensor, scalar, tensor_of
-from flowgraph.train.optimizers import STEP_TYPE, Optimizer, check_variables, count_of, pack, unpack
+from flowgraph.train.optimizers import STEP_TYPE, Optimizer, check_variables
+from flowgraph.train.packing import count_of, pack, unpack
 from flowgraph.types import TensorType, tensor_type
 
 
