@@ -358,6 +358,6 @@ class GradientTape:
         )
 
     def recorded_all(self, nodes: Iterable[Node], known: Container[Node]) -> bool:
-        """Whether the tape saw how each of `nodes` was computed, and of those that are `known` saw none."""
-        inputs = self._inputs
-        return all(node.op.name == "constant" or (node in inputs) != (node in known) for node in nodes)
+        """Whether the tape saw how each of `nodes` was computed, and nothing watched lies behind those `known`."""
+        found = [node for node in nodes if (node in self._inputs) == (node in known) and node.op.name != "constant"]
+        return not found or (all(node in known for node in found) and self._connected().isdisjoint(found))
