@@ -29,11 +29,15 @@ from flowgraph.graph import Graph as Graph, interpret as interpret
 from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
 from flowgraph.ops import random as random
 from flowgraph.ops.create import (
+    arange as arange,
     asarray as asarray,
     cast as cast,
     constant as constant,
     from_blocks as from_blocks,
+    full as full,
+    ones as ones,
     ones_like as ones_like,
+    zeros as zeros,
     zeros_like as zeros_like,
 )
 from flowgraph.ops.elementwise import (
@@ -83,17 +87,13 @@ from flowgraph.ops.reduce import (
     var as var,
 )
 from flowgraph.ops.shape import (
-    arange as arange,
     broadcast_to as broadcast_to,
     concat as concat,
     expand_dims as expand_dims,
-    full as full,
-    ones as ones,
     reshape as reshape,
     size as size,
     squeeze as squeeze,
     transpose as transpose,
-    zeros as zeros,
 )
 from flowgraph.ops.shard import shard as shard
 from flowgraph.program import Program as Program

@@ -22,13 +22,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flowgraph import run
+from flowgraph.context import Hooks
 from flowgraph.eager import BINDINGS, compiled, cone, evaluate, structure
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.graph import INPUT, ITEM, Graph, Node, make_input
+from flowgraph.leaves import Shared
 from flowgraph.lower import Lowering, lower_later, lower_value, new_token, waiting
+from flowgraph.machine import processors
 from flowgraph.op import OPS, Op
 from flowgraph.sources import DaskRows, FilePiece, Held, HeldPiece, Parts, held_by, resolve
-from flowgraph.tensor import Hooks, Shared, Tensor, tensor_of
+from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import as_dtype, tensor_type
 
 BUILTIN: Mapping[str, Op] = {**OPS, INPUT.name: INPUT, ITEM.name: ITEM}
@@ -229,7 +232,7 @@ def _surroundings() -> tuple[int, bool]:
     """The number of workers, and whether they share the disk, of the client in force; else of this machine."""
     client = run.current_client()
     if client is None or client.asynchronous:
-        return run.processors(), True
+        return processors(), True
     workers = client.nthreads()
     return max(sum(workers.values()), 1), run.shares_disk(client, workers)
 

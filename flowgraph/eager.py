@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.context import Hooks
 from flowgraph.errors import FlowgraphError, UsageError
 from flowgraph.graph import INPUT, Graph, Node, toposort, value_bytes
+from flowgraph.leaves import Shared
 from flowgraph.partition import choose_rows, unknown_rows
 from flowgraph.program import Program, load, row_lengths
 from flowgraph.sources import held_by, in_memory
-from flowgraph.tensor import Hooks, Shared
 
 CACHE_SIZE = 512
 """How many programs are kept."""

@@ -121,7 +121,7 @@ class Op:
     """Whether equal operands give equal results, so that two equal nodes may be one. Only leaves are not."""
 
     apply: ClassVar[Callable[..., Any]]
-    """Makes the tensor of a call; filled by `flowgraph.tensor`."""
+    """Makes the tensor of a call; filled by `flowgraph.apply`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The tensor of this operation on `args`; a tuple of tensors where it has several results."""

@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from flowgraph import tree
+from flowgraph.apply import convert, own, recorded
+from flowgraph.context import ACTIVE, describe_line
 from flowgraph.errors import GradientError, ShapeError, UsageError
 from flowgraph.graph import ITEM, Node, make_input, make_node, toposort
+from flowgraph.leaves import as_array, scalar
 from flowgraph.op import OPS, kernel_parameters
-from flowgraph.tensor import ACTIVE, Tensor, as_array, convert, describe_line, own, recorded, scalar, tensor_of
+from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import is_float, tensor_type
 
 Records = Iterable[tuple[Node, tuple[Node, ...]]]

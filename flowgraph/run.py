@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flowgraph.errors import ClusterError, UsageError
+from flowgraph.machine import processors, traits
 from flowgraph.sources import sending
 
 Get = Callable[[Mapping[Any, Any], Sequence[Any]], Any]
@@ -102,15 +103,6 @@ def _named(scheduler: Any) -> Executor:
     )
 
 
-def processors() -> int:
-    """The number of tasks that run at a time on this machine: Dask's setting, else the processors of this process."""
-    config = sys.modules.get("dask.config")
-    setting = config.get("num_workers", None) if config is not None else None
-    if setting:
-        return int(setting)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _threads(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
     from dask.threaded import get
 
@@ -169,6 +161,7 @@ def _cluster(client: Any) -> Executor:
         from dask import config
         from distributed import KilledWorker, span
 
+        check_workers(client)
         shared = shares_disk(client, client.nthreads())
         # Without a shared disk arrays do travel inside the graph, and the user knows how large they are.
         quiet = {} if shared else {"distributed.admin.large-graph-warning-threshold": "1 TiB"}
@@ -184,9 +177,47 @@ def _cluster(client: Any) -> Executor:
             ) from error
 
     def hold(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
+        check_workers(client)
         return client.get(dict(graph), list(keys), sync=False)
 
     return Executor("cluster", get, False, max(workers, 1), hold)
+
+
+_CHECKED: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+
+
+def check_workers(client: Any) -> None:
+    """Raise ClusterError unless results have the same bits on all workers as here; asked once for each worker.
+
+    With `dask.config.set({"flowgraph.same-bits": False})` workers may differ, and results with them.
+    """
+    from dask import config
+
+    known = _CHECKED.setdefault(client, set())
+    fresh = [address for address in client.nthreads() if address not in known]
+    if not fresh or not config.get("flowgraph.same-bits", True):
+        return
+    own = traits()
+    for address, found in client.run(traits, workers=fresh, on_error="return").items():
+        if isinstance(found, OSError):  # it went away; its successor has another address
+            continue
+        if isinstance(found, BaseException):
+            raise ClusterError(
+                f"to run on the worker {address}",
+                f"it can not run flowgraph: {type(found).__name__}: {found}",
+                "Install flowgraph on all workers.",
+            )
+        different = [
+            f"{name} {found.get(name)} (here {value})" for name, value in own.items() if found.get(name) != value
+        ]
+        if different:
+            raise ClusterError(
+                f"to run on the worker {address}",
+                f"it has {', '.join(different)}",
+                "Give all workers the same versions and settings. Where other bits do not matter: "
+                'dask.config.set({"flowgraph.same-bits": False}).',
+            )
+        known.add(address)
 
 
 _PROBED: weakref.WeakKeyDictionary[Any, tuple[frozenset[str], bool]] = weakref.WeakKeyDictionary()

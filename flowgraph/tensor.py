@@ -1,353 +1,25 @@
-"""Tensor, the user's handle on a node, and `apply`, by which a call of an op becomes a node.
-
-A call checks shapes and dtypes at once and computes nothing; a value is computed when something asks for it.
-"""
+"""Tensor, the user's handle on a node: what is known at once, what computes, operators, and Dask's protocol."""
 
 from __future__ import annotations
 
-import sys
-import threading
 import weakref
-from collections.abc import Callable, Iterator
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from flowgraph.errors import DataError, DTypeError, FlowgraphError, ShapeError, UsageError
-from flowgraph.graph import FOREVER, INPUT, Node, make_input, make_node
-from flowgraph.op import OPS, Op, infer
-from flowgraph.types import Dim, Shape, TensorType, as_dtype, promote, promote_scalar, python_dtype, tensor_type
-
-if TYPE_CHECKING:
-    from types import CodeType, FrameType
-
-STRUCTURAL = frozenset({-1, 0, 0.5, 1, 2})
-"""Python scalars that are part of a program's structure. All others are inputs: changing them compiles nothing."""
-
-
-class Hooks:
-    """What rooms below fill in: a Tensor can be asked for its value, and this file does not know how it is found."""
-
-    evaluate: Callable[[list[Node]], None]
-    """Gives every node of a list its `memo`."""
-    mean: Callable[..., Any]
-    """The mean of a tensor; filled by the room of operations, for it is made of two."""
-    collection: Any
-    """The functions of the Dask collection protocol, by name, each taking the tensor first."""
-    pending_limit = 1000
-    """Above so many nodes that wait for evaluation the graph is run at once."""
-
-
-class _Active(threading.local):
-    """What is going on in this thread."""
-
-    def __init__(self) -> None:
-        self.tapes: list[Any] = []
-        """Gradient tapes that record."""
-        self.where: tuple[CodeType, int] | None = None
-        """The line to note for new nodes in place of the caller's."""
-        self.traces: list[Any] = []
-        """Functions that are being traced, the innermost last."""
-
-
-ACTIVE = _Active()
-
-
-_OURS: dict[CodeType, bool] = {}
-"""For each code object met: whether it is flowgraph's. Frames are walked for every node, so this must be quick."""
-
-
-def user_line() -> tuple[CodeType, int] | None:
-    """The code object and line of the innermost caller outside flowgraph.
-
-    While gradients are made it is the line of the operation whose gradient it is.
-    """
-    if ACTIVE.where is not None:
-        return ACTIVE.where
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        code = frame.f_code
-        ours = _OURS.get(code)
-        if ours is None:
-            ours = frame.f_globals.get("__name__", "").partition(".")[0] == "flowgraph"
-            if len(_OURS) > 100_000:  # code made at run time would pile up
-                _OURS.clear()
-            _OURS[code] = ours
-        if not ours:
-            return code, frame.f_lineno
-        frame = frame.f_back
-    return None
-
-
-def describe_line(where: tuple[CodeType, int] | None) -> str:
-    """`file:line` of a node's origin, for messages."""
-    return f"{where[0].co_filename}:{where[1]}" if where else "(unknown line)"
-
-
-@lru_cache(maxsize=4096)
-def _constant(value: Any, dtype: np.dtype[Any]) -> Node:
-    scalar_array(value, dtype)  # refuses what the dtype can not hold
-    node = make_node(OPS["constant"], (), (("dtype", dtype), ("value", value)))
-    node.since = FOREVER  # it is shared by all, and old, but nothing that depends on it is
-    return node
-
-
-def scalar(value: Any, dtype: np.dtype[Any], structural: bool = False) -> Node:
-    """The node of a Python scalar: a constant of the program, or an input that may change from run to run."""
-    if structural or (value in STRUCTURAL and (value or repr(value)[0] != "-")):  # -0.0 equals 0 and is another number
-        return _constant(value, dtype)
-    return make_input(tensor_type((), dtype), "scalar", value=scalar_array(value, dtype))
-
-
-def scalar_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """The Python number `value` as an array of `dtype`; raises DTypeError where `dtype` can not hold it."""
-    try:
-        return np.array(value, dtype)
-    except OverflowError:
-        raise DTypeError(
-            f"the number {value} as {dtype}", f"{dtype} can not hold it", "Cast the tensor to a wider dtype first."
-        ) from None
+from flowgraph.context import Hooks
+from flowgraph.errors import DTypeError, ShapeError, UsageError
+from flowgraph.graph import Node
+from flowgraph.op import OPS, Op
+from flowgraph.types import Dim, Shape, as_dtype
 
 
 def tensor_of(node: Node) -> Tensor:
     """The handle on `node`: the one that exists, or a new one."""
     handle = node.handle() if node.handle is not None else None
     return handle if handle is not None else Tensor(node)
-
-
-def convert(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
-    """`value` as a tensor: tensors and variables as they are, arrays without a copy, Python numbers by the defaults."""
-    if isinstance(value, Tensor):
-        return value
-    leaf = getattr(value, "__flowgraph_tensor__", None)
-    if leaf is not None:  # a Variable
-        return leaf()  # type: ignore[no-any-return]
-    if isinstance(value, bool | int | float | complex):
-        return tensor_of(scalar(value, dtype if dtype is not None else python_dtype(value)))
-    return tensor_of(_leaf(value, dtype))
-
-
-def own(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
-    """`value` as a tensor that is nobody else's: a Python number becomes an input of its own.
-
-    By `convert`, the 1.0 that a gradient is asked for would be the same node as every 1.0 in the formula.
-    """
-    if isinstance(value, bool | int | float | complex):
-        array = scalar_array(value, dtype if dtype is not None else python_dtype(value))
-        return tensor_of(make_input(tensor_type((), array.dtype), "data", value=array))
-    return convert(value, dtype)
-
-
-def _leaf(value: Any, dtype: np.dtype[Any] | None) -> Node:
-    if hasattr(value, "__dask_graph__"):
-        source = Hooks.collection.source(value)
-        return make_input(source.type, value=source)
-    array = as_array(value, dtype)
-    of_type = tensor_type(array.shape, array.dtype)
-    shared = array is value or (isinstance(value, np.ndarray) and array.base is value)
-    if shared and array.nbytes >= SHARED_BYTES and array.flags.writeable:
-        return Shared(of_type, array)
-    return make_input(of_type, value=array)
-
-
-SHARED_BYTES = 1024
-"""Arrays from so many bytes on are watched for changes while a tensor shares their memory."""
-
-
-class Shared(Node):
-    """A leaf over an array of the caller's, with a sample of its elements from the time when it was made."""
-
-    __slots__ = ("sample",)
-
-    def __init__(self, of_type: TensorType, array: np.ndarray[Any, Any]) -> None:
-        super().__init__(INPUT, (), _DATA, (of_type,))
-        self.memo = array
-        self.sample = _sample(array)
-
-    def check(self) -> None:
-        """Raise DataError if the array was changed since; runs that read it ask."""
-        if isinstance(self.memo, np.ndarray) and _sample(self.memo) != self.sample:
-            raise DataError(
-                f"to compute with a tensor that shares the memory of an array ({self.types[0]})",
-                "the array was changed after the tensor was made of it",
-                "Make the tensor of a copy (`fg.constant`), or make a new one (`fg.asarray`) after each change.",
-            )
-
-
-_DATA = (("kind", "data"), ("name", ""))
-
-
-def _sample(array: np.ndarray[Any, Any]) -> bytes:
-    """At most 16 elements, evenly spaced: quick to take, and hardly any change leaves all of them alone."""
-    return array.flat[:: -(-array.size // 16)].tobytes()
-
-
-def as_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
-    """`value` as a numpy array: numpy data keeps its dtype, Python floats become float32 and ints int32.
-
-    Raises DTypeError for text and objects, ShapeError for ragged lists.
-    """
-    wanted = None if dtype is None else as_dtype(dtype)
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ShapeError(
-            "a tensor of a nested list", "its rows have different lengths", "Make all rows equally long."
-        ) from None
-    if array.dtype.kind not in "biufc":
-        raise DTypeError(
-            f"a tensor of {type(value).__name__}",
-            f"its elements are {array.dtype}, not numbers",
-            "Convert the values to numbers first; for pandas, choose numeric columns.",
-        )
-    python = not _has_dtype(value)
-    if python and array.dtype.kind in "iu" and array.size:
-        bounds = int(array.min()), int(array.max())
-        if wanted is None:
-            wanted = promote(python_dtype(bounds[0]), python_dtype(bounds[1])) if bounds[1] < 2**63 else array.dtype
-        elif wanted.kind in "iu" and not np.iinfo(wanted).min <= bounds[0] <= bounds[1] <= np.iinfo(wanted).max:
-            raise DTypeError(
-                f"numbers from {bounds[0]} to {bounds[1]} as {wanted}",
-                f"{wanted} can not hold them",
-                "Give a wider dtype.",
-            )
-    elif python and wanted is None:
-        wanted = python_dtype(array.dtype.type(0).item())
-    result = array if wanted is None else array.astype(wanted, copy=False)
-    return result if result.dtype.isnative else result.astype(result.dtype.newbyteorder("="))
-
-
-def _has_dtype(value: Any) -> bool:
-    """Whether `value`, or the first number of a nested list, says its dtype itself: then it is kept."""
-    while isinstance(value, list | tuple) and value:
-        value = value[0]
-    return hasattr(value, "dtype")
-
-
-def freeze(value: Any) -> Any:
-    """`value` in a form that can be hashed and compared: lists as tuples, numpy integers as ints."""
-    if isinstance(value, list | tuple):
-        return tuple([freeze(one) for one in value])
-    if isinstance(value, np.ndarray):
-        return freeze(value.tolist())
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Tensor):
-        return freeze(value.numpy())
-    return value
-
-
-@cache
-def _signature(op: Op) -> tuple[int | None, tuple[str, ...]]:
-    """The number of operands (None: any number) and the names of the attributes that may follow by position."""
-    if op.attrs is None:
-        return None, ()
-    import inspect
-
-    parameters = inspect.signature(op.attrs).parameters.values()
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return None, ()
-    operands = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
-    return len(operands), tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-
-
-def apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The tensor of `op` called with `args` and `kwargs`; a tuple of tensors where the op has several results."""
-    count, names = _signature(op)
-    if count is not None and len(args) > count:
-        if len(args) - count > len(names):
-            raise UsageError(
-                f"{op.name} with {len(args)} arguments",
-                f"it takes at most {count + len(names)}",
-                f"See help({op.name}).",
-            )
-        kwargs = dict(zip(names, args[count:], strict=False)) | kwargs
-        args = args[:count]
-    nodes = _operands(op, args)
-    given = tuple([(name, freeze(value)) for name, value in kwargs.items()]) if kwargs else ()
-    where = user_line()
-    try:
-        inferred = infer(op, tuple([node.types[0] for node in nodes]), given)
-    except FlowgraphError as error:
-        types = ", ".join(str(node.type) for node in nodes)
-        error.asked = f"{op.name}({types}): {error.asked}"
-        raise error.with_traceback(None) from None
-    except TypeError as error:  # an attribute that can not be hashed, iterated over, compared
-        types = ", ".join(str(node.type) for node in nodes)
-        raise UsageError(f"{op.name}({types}) with {kwargs}", str(error), f"See help({op.name}).") from error
-    for index, (node, dtype) in enumerate(zip(nodes, inferred.casts, strict=True)):
-        if node.types[0].dtype != dtype:
-            nodes[index] = cast_node(node, dtype)
-    node = Node(op, tuple(nodes), inferred.attrs, inferred.types, where)
-    if ACTIVE.tapes:
-        record(node)
-    if len(node.types) == 1:
-        tensor = Tensor(node)
-        if node.depth > Hooks.pending_limit and not node.symbolic:
-            Hooks.evaluate([node])
-        return tensor
-    return tuple(Tensor(recorded(make_node(_item(), (node,), (("index", i),), where))) for i in range(len(node.types)))
-
-
-def _item() -> Op:
-    from flowgraph.graph import ITEM
-
-    return ITEM
-
-
-def record(node: Node) -> None:
-    """Tell every recording tape of a new node."""
-    for tape in ACTIVE.tapes:
-        tape.record(node)
-
-
-def recorded(node: Node) -> Node:
-    """`node`, after tapes were told of it."""
-    if ACTIVE.tapes:
-        record(node)
-    return node
-
-
-def cast_node(node: Node, dtype: np.dtype[Any]) -> Node:
-    """The node of `node`'s values as `dtype`."""
-    return recorded(make_node(OPS["astype"], (node,), (("dtype", dtype),), node.where))
-
-
-_WEAK: frozenset[type] = frozenset({bool, int, float, complex})
-
-
-def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
-    """The nodes of the operands; Python scalars take the dtype of the tensors that they meet."""
-    nodes: list[Any] = []
-    weak: list[int] = []
-    for index, value in enumerate(args):
-        if type(value) is Tensor:
-            nodes.append(value.node)
-        elif isinstance(value, bool | int | float | complex):
-            weak.append(index)
-            nodes.append(None)
-        else:
-            nodes.append(convert(value).node)
-    if not weak:
-        return nodes
-    common = None
-    for node in nodes:
-        if node is not None and (len(nodes) < 3 or node.types[0].dtype.kind != "b"):  # a condition has no say
-            common = node.types[0].dtype if common is None else promote(common, node.types[0].dtype)
-    for index in weak:
-        value = args[index]
-        kind: Any = type(value)
-        if kind not in _WEAK:  # a subclass, such as np.float64 of float
-            kind = next(one for one in (int, float, complex) if isinstance(value, one))
-        if common is None:
-            dtype = python_dtype(value)
-            for other in weak:
-                dtype = promote(dtype, python_dtype(args[other]))
-        else:
-            dtype = promote_scalar(kind, common)
-        nodes[index] = scalar(value, dtype, index in op.structural)
-    return nodes
 
 
 class _Threads:
@@ -564,19 +236,19 @@ class Tensor:
         return _binary("not_equal", self, other)
 
     def __and__(self, other: Any) -> Tensor:
-        return _logical("logical_and", self, other)
+        return _binary("bitwise_and", self, other)
 
     def __rand__(self, other: Any) -> Tensor:
-        return _logical("logical_and", other, self)
+        return _binary("bitwise_and", other, self)
 
     def __or__(self, other: Any) -> Tensor:
-        return _logical("logical_or", self, other)
+        return _binary("bitwise_or", self, other)
 
     def __ror__(self, other: Any) -> Tensor:
-        return _logical("logical_or", other, self)
+        return _binary("bitwise_or", other, self)
 
     def __invert__(self) -> Tensor:
-        return _logical("logical_not", self)
+        return OPS["bitwise_invert"](self)  # type: ignore[no-any-return]
 
     def __getitem__(self, key: Any) -> Tensor:
         parts = _index(key, self.ndim)
@@ -713,19 +385,7 @@ def _binary(name: str, left: Any, right: Any) -> Tensor:
     """An operator; what can not become a tensor is left to the other operand's class."""
     if not (_is_operand(left) and _is_operand(right)):
         return NotImplemented  # type: ignore[no-any-return]
-    return apply(OPS[name], (left, right), {})  # type: ignore[no-any-return]
-
-
-def _logical(name: str, *operands: Any) -> Tensor:
-    """&, | and ~ for conditions; on integers they would mean bits, which is another operation."""
-    if not all(map(_is_operand, operands)):
-        return NotImplemented  # type: ignore[no-any-return]
-    for one in operands:
-        if (dtype := convert(one).dtype).kind != "b":
-            raise DTypeError(
-                f"{name} by an operator", f"an operand is {dtype}, not bool", "Compare first: (x > 0) & (x < 1)."
-            )
-    return apply(OPS[name], operands, {})  # type: ignore[no-any-return]
+    return OPS[name](left, right)  # type: ignore[no-any-return]
 
 
 def _index(key: Any, rank: int) -> tuple[Any, ...]:
@@ -765,6 +425,3 @@ def _ufunc_table(count: int) -> dict[np.ufunc, Op]:
 
 def _by_ufunc() -> dict[np.ufunc, Op]:
     return _ufunc_table(len(OPS))
-
-
-Op.apply = staticmethod(apply)

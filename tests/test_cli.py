@@ -24,9 +24,10 @@ from click.testing import CliRunner, Result
 
 import flowgraph
 from flowgraph.cli import cli, cluster, doctor
-from flowgraph.cli.doctor import BRAKES, brakes_in, processors
+from flowgraph.cli.doctor import BRAKES, brakes_in
 from flowgraph.cli.fit import fit_command
 from flowgraph.cli.predict import harmless
+from flowgraph.machine import usable_processors
 from flowgraph.regression import LOSSES, OPTIMIZERS, LinearModel
 
 pytest.importorskip("pyarrow")
@@ -580,12 +581,12 @@ def test_only_values_that_slow_are_named() -> None:
         "PYTHONMALLOC": "pymalloc",
         "PYTHONTRACEMALLOC": "0",
         "DASK_SCHEDULER": "threads",
-        "OMP_NUM_THREADS": str(processors()),
+        "OMP_NUM_THREADS": str(usable_processors()),
         "GLIBC_TUNABLES": "glibc.malloc.arena_max=1",
     }
     assert {brake.name for brake, _ in brakes_in(slow)} == set(slow)
     assert brakes_in(fine) == []
-    if processors() > 1:
+    if usable_processors() > 1:
         assert [brake.name for brake, _ in brakes_in({"OMP_NUM_THREADS": "1,2"})] == ["OMP_NUM_THREADS"]
 
 

@@ -15,12 +15,14 @@ import pytest
 
 import flowgraph as fg
 from flowgraph import eager
+from flowgraph.context import Hooks
 from flowgraph.eager import BINDINGS, COMPILED, Cache, evaluate
 from flowgraph.errors import DataError, GradientError, RunError
 from flowgraph.graph import Node
+from flowgraph.leaves import SHARED_BYTES
 from flowgraph.op import OPS, Op
 from flowgraph.program import Program
-from flowgraph.tensor import SHARED_BYTES, Hooks, Tensor
+from flowgraph.tensor import Tensor
 
 
 @pytest.fixture

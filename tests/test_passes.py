@@ -11,10 +11,12 @@ import pytest
 import walk
 
 import flowgraph as fg
+from flowgraph.apply import convert
 from flowgraph.graph import Graph, interpret, make_input, make_node, ops_used
+from flowgraph.leaves import scalar
 from flowgraph.op import OPS, define
 from flowgraph.passes import cull, fold, hoist, optimise, share, simplify
-from flowgraph.tensor import Tensor, convert, scalar, tensor_of
+from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import Dim, tensor_type
 
 F4 = np.dtype(np.float32)

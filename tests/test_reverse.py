@@ -178,7 +178,7 @@ def test_tapes_side_by_side() -> None:
 
 
 def test_a_tape_ends_with_its_context_even_after_an_error() -> None:
-    from flowgraph.tensor import ACTIVE
+    from flowgraph.context import ACTIVE
 
     with pytest.raises(ZeroDivisionError), fg.GradientTape():
         raise ZeroDivisionError

@@ -19,11 +19,12 @@ import pytest
 
 import flowgraph as fg
 from flowgraph import eager
+from flowgraph.context import ACTIVE
 from flowgraph.errors import DataError, DTypeError, GradientError, RunError, ShapeError, UsageError
 from flowgraph.graph import Node
 from flowgraph.program import Program
 from flowgraph.session import Function, trace_into
-from flowgraph.tensor import ACTIVE, Tensor
+from flowgraph.tensor import Tensor
 
 
 class Count:

@@ -143,11 +143,23 @@ def test_shapes_that_do_not_fit_name_the_op() -> None:
     refused(lambda: fg.ones((2, 3)) @ 2, ShapeError, "matmul", "one of them is a scalar")
 
 
-def test_bits_are_not_conditions() -> None:
-    i = fg.constant([1, 2])
-    refused(lambda: i & 1, DTypeError, "logical_and by an operator", "an operand is int32")
-    refused(lambda: ~i, DTypeError, "logical_not by an operator", "an operand is int32")
-    refused(lambda: (i > 1) | i, DTypeError, "logical_or by an operator", "an operand is int32")
+def test_bits_of_integers_and_booleans() -> None:
+    i, condition = fg.constant([1, 2, 7]), fg.constant([True, False, True])
+    assert (i & 3).tolist() == [1, 2, 3]
+    assert (4 | i).tolist() == [5, 6, 7]
+    assert (i ^ 1).tolist() == [0, 3, 6]
+    assert (~i).tolist() == [-2, -3, -8]
+    assert (condition ^ True).tolist() == [False, True, False]
+    assert (np.array([True, True, False]) | condition).tolist() == [True, True, True]
+    refused(lambda: fg.constant([1.0]) & True, DTypeError, "bitwise_and", "a tensor of float32")
+    refused(lambda: ~fg.constant([1.0]), DTypeError, "bitwise_invert", "Compare")
+
+
+def test_python_floats_do_not_become_integers_by_themselves() -> None:
+    refused(lambda: fg.constant([1.5], dtype="int32"), DTypeError, "Python floats as int32", "fg.cast")
+    assert fg.cast([1.5], "int32").tolist() == [1]
+    assert fg.constant(np.array([1.5]), dtype="int32").tolist() == [1]
+    assert fg.Variable(1e300).numpy() == np.inf
 
 
 # Dtypes.
@@ -454,7 +466,7 @@ def test_nothing_is_computed_until_it_is_asked_for() -> None:
 
 
 def test_many_pending_operations_are_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flowgraph.tensor import Hooks
+    from flowgraph.context import Hooks
 
     monkeypatch.setattr(Hooks, "pending_limit", 20)
     x = fg.constant(0.0)

@@ -17,7 +17,7 @@ __all__ = ["cli", "main"]
 
 def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        from flowgraph.cli.doctor import version_of
+        from flowgraph.machine import version_of
 
         click.echo(f"flowgraph {version_of('flowgraph') or '0+unknown'}")
         context.exit()

@@ -13,6 +13,8 @@ from typing import Any
 
 from flowgraph.cli.base import note
 from flowgraph.errors import ClusterError, UsageError
+from flowgraph.machine import usable_processors
+from flowgraph.run import check_workers
 
 ANSWER_SECONDS = 8
 _LOCAL = re.compile(r"local(?::(?P<count>\d+))?")
@@ -57,11 +59,9 @@ def connected(spec: str | None, quiet: bool) -> Iterator[Any]:
 def _started(stack: ExitStack, spec: str, quiet: bool) -> Any:
     from distributed import Client, LocalCluster
 
-    from flowgraph.cli.doctor import processors
-
     found = _LOCAL.fullmatch(spec)
     assert found is not None
-    count = int(found["count"] or processors())
+    count = int(found["count"] or usable_processors())
     bokeh = find_spec("bokeh") is not None
     if not bokeh:
         note(quiet, "no dashboard: bokeh is not installed (pip install 'flowgraph[dashboard]')")
@@ -112,23 +112,7 @@ def _reached(stack: ExitStack, address: str, quiet: bool) -> Any:
         client.wait_for_workers(1, timeout=ANSWER_SECONDS)
     except TimeoutError as error:
         raise ClusterError(asked, "the scheduler answers, but it has no workers", remedy) from error
-    _check_workers(client, asked)
+    check_workers(client)
     workers = len(client.nthreads())
     note(quiet, f"running on {workers} workers of {address}, dashboard: {client.dashboard_link}")
     return client
-
-
-def _check_workers(client: Any, asked: str) -> None:
-    """Returns nothing; raises ClusterError if a worker has not what this process has."""
-    from flowgraph.cli.doctor import versions
-
-    own = versions()
-    remedy = "Install the same versions of Python, numpy and flowgraph on all workers."
-    try:
-        theirs = client.run(versions)
-    except Exception as error:  # whatever a worker raises while it imports
-        raise ClusterError(asked, f"its workers can not run flowgraph: {error}", remedy) from error
-    for worker, found in theirs.items():
-        different = [f"{name} {found[name]} (here {own[name]})" for name in own if found[name] != own[name]]
-        if different:
-            raise ClusterError(asked, f"the worker {worker!r} has {', '.join(different)}", remedy)

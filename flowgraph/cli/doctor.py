@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from flowgraph.cli.base import debug_option
+from flowgraph.machine import usable_processors, version_of
 
 PACKAGES = {
     "numpy": "",
@@ -30,26 +31,6 @@ PACKAGES = {
 """What is looked for, and for the optional ones what they are good for."""
 
 
-def version_of(package: str) -> str | None:
-    """Returns the installed version of a package, or None."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def versions() -> dict[str, str | None]:
-    """Returns what driver and workers must have in common; also called on workers."""
-    return {"python": platform.python_version(), **{name: version_of(name) for name in ("numpy", "flowgraph")}}
-
-
-def processors() -> int:
-    """Returns how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 # Environment variables
 
 
@@ -59,7 +40,7 @@ def _always(_: str) -> bool:
 
 def _below_processors(value: str) -> bool:
     first = value.split(",", maxsplit=1)[0].strip()
-    return first.isdigit() and 0 < int(first) < processors()
+    return first.isdigit() and 0 < int(first) < usable_processors()
 
 
 def _slow_allocator(value: str) -> bool:
@@ -139,7 +120,7 @@ def report() -> dict[str, Any]:
         "flowgraph": version_of("flowgraph") or "not installed: it runs from a checkout",
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "platform": platform.platform(),
-        "processors": {"usable": processors(), "present": os.cpu_count()},
+        "processors": {"usable": usable_processors(), "present": os.cpu_count()},
         "packages": {name: version_of(name) for name in PACKAGES},
         "blas": [
             {

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flowgraph.context import describe_line
 from flowgraph.graph import Node
 from flowgraph.kernel.emit import Block, accumulator_ufunc
 from flowgraph.kernel.host import is_host_type
@@ -18,7 +19,6 @@ from flowgraph.kernel.stages import Loop, Stages, read_operands
 from flowgraph.op import Monoid
 from flowgraph.partition import GATHER, Partitioned, rows_of
 from flowgraph.schedule import Schedule
-from flowgraph.tensor import describe_line
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
-"""The operations, by family. Importing this room fills the table `flowgraph.op.OPS`."""
+"""The operations, one `define` each, by family. Importing any of them fills the table OPS."""
 
-from flowgraph.ops import create, elementwise, linalg, random, reduce, shape, shard
+from __future__ import annotations
 
-__all__ = ["create", "elementwise", "linalg", "random", "reduce", "shape", "shard"]
+from flowgraph.ops import create, elementwise, index, linalg, random, reduce, shape, shard
+
+__all__ = ["create", "elementwise", "index", "linalg", "random", "reduce", "shape", "shard"]

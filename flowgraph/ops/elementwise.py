@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.errors import DTypeError
 from flowgraph.op import Call, Op, define
 from flowgraph.ops import numerics
 from flowgraph.tensor import Tensor
-from flowgraph.types import DEFAULT_FLOAT, as_dtype, is_float, promote
+from flowgraph.types import DEFAULT_FLOAT, as_dtype, is_float, promote, tensor_type
 
 ONE = "... -> ..."
 TWO = "..., ... -> ..."
@@ -282,6 +283,40 @@ logical_or = define(
     gradient=lambda g, out, x, y: (None, None),
     doc="Whether x or y is true.",
 )
+
+
+def _bits_dtype(types: Any, attrs: Any) -> Any:
+    """Booleans or integers, promoted: the bits of a float mean nothing by themselves."""
+    for one in types:
+        if one.dtype.kind not in "biu":
+            raise DTypeError(
+                f"&, |, ^ or ~ of a tensor of {one.dtype}",
+                "it has no truth values and no bits",
+                "Compare first: x > 0.",
+            )
+    common = types[0].dtype
+    for one in types[1:]:
+        common = promote(common, one.dtype)
+    return (common,) * len(types), common
+
+
+def _bitwise(name: str, factors: str, kernel: np.ufunc, text: str) -> Op:
+    rule = (lambda g, out, x: (None,)) if factors == ONE else (lambda g, out, x, y: (None, None))
+    return define(
+        f"bitwise_{name}",
+        factors,
+        kernel,
+        dtype=_bits_dtype,
+        gradient=rule,
+        samples=lambda: [((tensor_type((3, 4), kind),) * kernel.nin, {}) for kind in (np.bool_, np.int32, np.uint8)],
+        doc=f"{text}, bit by bit; for booleans the same of truth values.",
+    )
+
+
+bitwise_and = _bitwise("and", TWO, np.bitwise_and, "x and y")
+bitwise_or = _bitwise("or", TWO, np.bitwise_or, "x or y")
+bitwise_xor = _bitwise("xor", TWO, np.bitwise_xor, "Exclusive or of x and y")
+bitwise_invert = _bitwise("invert", ONE, np.invert, "Not x")
 isfinite = define(
     "isfinite",
     ONE,

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.apply import apply, convert, freeze
 from flowgraph.errors import DTypeError, UsageError
 from flowgraph.graph import make_input
 from flowgraph.op import define
 from flowgraph.ops.shape import checked_shape
-from flowgraph.tensor import Tensor, apply, convert, freeze, tensor_of
+from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import as_dtype, tensor_type
 
 Array = np.ndarray[Any, Any]

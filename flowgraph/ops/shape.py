@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.apply import apply, convert, freeze
 from flowgraph.errors import DTypeError, GradientError, ShapeError, UsageError
 from flowgraph.op import Op, define
-from flowgraph.tensor import Tensor, apply, convert, freeze, scalar_array
+from flowgraph.tensor import Tensor
 from flowgraph.types import (
-    DEFAULT_FLOAT,
     DEFAULT_INT,
     Dim,
     Shape,
@@ -22,11 +22,11 @@ from flowgraph.types import (
     normal_axis,
     product,
     promote,
-    python_dtype,
 )
 
 
-def _names(count: int, letter: str = "a") -> list[str]:
+def factor_names(count: int, letter: str = "a") -> list[str]:
+    """Names for `count` factors: a0, a1, ..."""
     return [f"{letter}{index}" for index in range(count)]
 
 
@@ -54,7 +54,7 @@ def _transpose_attrs(x: Any, /, axes: Any = None) -> dict[str, Any]:
 
 transpose: Op = define(
     "transpose",
-    lambda types, attrs: f"{' '.join(_names(types[0].ndim))} -> {' '.join(f'a{axis}' for axis in attrs['axes'])}",
+    lambda types, attrs: f"{' '.join(factor_names(types[0].ndim))} -> {' '.join(f'a{axis}' for axis in attrs['axes'])}",
     np.transpose,
     attrs=_transpose_attrs,
     dtype="keep",
@@ -172,9 +172,9 @@ def _expand_attrs(x: Any, /, axis: Any = 0) -> dict[str, Any]:
 
 
 def _expand_factors(types: Any, attrs: Any) -> str:
-    rest = iter(_names(types[0].ndim))
+    rest = iter(factor_names(types[0].ndim))
     result = ["1" if axis in attrs["axis"] else next(rest) for axis in range(types[0].ndim + len(attrs["axis"]))]
-    return f"{' '.join(_names(types[0].ndim))} -> {' '.join(result)}"
+    return f"{' '.join(factor_names(types[0].ndim))} -> {' '.join(result)}"
 
 
 def _expand_view(types: Any, attrs: Any) -> str:
@@ -247,7 +247,7 @@ broadcast_to = define(
     "broadcast_to",
     lambda types, attrs: (
         f"{' '.join(_stretch_factors(types[0].ndim, types[0].shape, attrs['shape']))}"
-        f" -> {' '.join(_names(len(attrs['shape'])))}"
+        f" -> {' '.join(factor_names(len(attrs['shape'])))}"
     ),
     np.broadcast_to,
     attrs=lambda x, /, shape: {"shape": checked_shape(freeze(shape))},
@@ -262,7 +262,7 @@ broadcast_like = define(
     "broadcast_like",
     lambda types, attrs: (
         f"{' '.join(_stretch_factors(types[0].ndim, types[0].shape, types[1].shape))},"
-        f" ~ {' '.join(_names(types[1].ndim))} -> {' '.join(_names(types[1].ndim))}"
+        f" ~ {' '.join(factor_names(types[1].ndim))} -> {' '.join(factor_names(types[1].ndim))}"
     ),
     np.broadcast_to,
     dtype=lambda types, attrs: (tuple(one.dtype for one in types), types[0].dtype),
@@ -280,7 +280,7 @@ def _size_attrs(x: Any, /, axes: Any = None, dtype: Any = DEFAULT_INT) -> dict[s
 
 size = define(
     "size",
-    lambda types, attrs: f"~ {' '.join(_names(types[0].ndim))} ->",
+    lambda types, attrs: f"~ {' '.join(factor_names(types[0].ndim))} ->",
     lambda operand_shapes, axes, dtype: np.asarray(math.prod(operand_shapes[0][axis] for axis in axes), dtype),
     attrs=_size_attrs,
     dtype=lambda types, attrs: ((types[0].dtype,), attrs["dtype"]),
@@ -319,7 +319,7 @@ def _joined(shapes: list[Shape], axis: int) -> Shape:
 
 
 def _concat_factors(types: Any, attrs: Any) -> str:
-    names = _names(types[0].ndim)
+    names = factor_names(types[0].ndim)
     parts = [
         " ".join(f"<o{number}>" if axis == attrs["axis"] else name for axis, name in enumerate(names))
         for number in range(len(types))
@@ -383,210 +383,3 @@ def concat(tensors: Any, axis: int = 0) -> Tensor:
 
 
 # basic slicing
-
-
-def _slice_bounds(part: Any, length: Size) -> tuple[int, int, Size]:
-    """(start, step, number of elements) of a slice of an axis of `length`."""
-    _, start, stop, step = part
-    if step == 0:
-        raise UsageError("a slice with step 0", "it would never end", "Give a step other than 0.")
-    if isinstance(length, int):
-        begin, end, stride = slice(start, stop, step).indices(length)
-        return begin, stride, len(range(begin, end, stride))
-    begin, stride = start or 0, 1 if step is None else step
-    if stride != 1 or begin < 0 or (stop is not None and stop >= 0):
-        raise ShapeError(
-            f"the slice {start}:{stop}:{step} of an axis of length {length}",
-            "how many elements it has is not known until the program runs",
-            "Slice such an axis as x[a:] or x[:-b].",
-        )
-    return begin, 1, affine(length.base, length.times, length.plus - begin + (stop or 0))
-
-
-def _getitem_attrs(x: Any, /, key: Any) -> dict[str, Any]:
-    parts = list(key)
-    parts += [("slice", None, None, None)] * (x.ndim - sum(part is not None for part in parts))
-    canonical: list[Any] = []
-    axis = 0
-    for part in parts:
-        if part is None:
-            canonical.append(None)
-            continue
-        length = x.shape[axis]
-        if isinstance(part, tuple):
-            start, step, count = _slice_bounds(part, length)
-            whole = start == 0 and step == 1 and count == length
-            canonical.append(("slice", None, None, None) if whole else part)
-        elif isinstance(length, int) and not -length <= part < length:
-            raise ShapeError(
-                f"index {part} of an axis of length {length}", "it lies outside", f"Use {-length} to {length - 1}."
-            )
-        else:
-            canonical.append(part)
-        axis += 1
-    return {"key": tuple(canonical), "shape": _sliced_shape(x.shape, canonical)}
-
-
-def _sliced_shape(shape: Shape, key: Any) -> Shape:
-    result: list[Size] = []
-    axis = 0
-    for part in key:
-        if part is None:
-            result.append(1)
-            continue
-        if isinstance(part, tuple):
-            result.append(_slice_bounds(part, shape[axis])[2])
-        axis += 1
-    return tuple(result)
-
-
-def _slice_axes(key: Any) -> tuple[str, str]:
-    """The factor strings of the sliced tensor and of the slice: whole axes keep their factor, others are intervals."""
-    left, right = [], []
-    for number, part in enumerate(key):
-        if part is None:
-            right.append("1")
-        elif part == ("slice", None, None, None):
-            left.append(f"a{number}")
-            right.append(f"a{number}")
-        else:
-            left.append(f"<i{number}>")
-            right += [f"<o{number}>"] if isinstance(part, tuple) else []
-    return " ".join(left), " ".join(right)
-
-
-def numpy_key(key: Any) -> tuple[Any, ...]:
-    """`key` as numpy takes it."""
-    return tuple(slice(*part[1:]) if isinstance(part, tuple) else part for part in key)
-
-
-def _key_text(key: Any) -> str:
-    words = []
-    for part in key:
-        if isinstance(part, tuple):
-            words.append(":".join("" if v is None else str(v) for v in part[1:]))
-        else:
-            words.append(str(part))
-    return ", ".join([*words, "..."])  # with the dots a single element is an array too
-
-
-getitem = define(
-    "getitem",
-    lambda types, attrs: " -> ".join(_slice_axes(attrs["key"])),
-    lambda x, key: np.asarray(x)[numpy_key(key)],
-    attrs=lambda x, /, key, shape=None: _getitem_attrs(x, key=key),
-    dtype="keep",
-    view=lambda types, attrs: f"{{0}}[{_key_text(attrs['key'])}]",
-    gradient=lambda g, out, x, key: (scatter_slice(g, x, key=key),),
-    flops=0,
-    samples=lambda: [
-        (((5, 4),), {"key": (("slice", None, None, None), 1)}),
-        (((5, 4),), {"key": (("slice", 1, -1, 2),)}),
-        (((5, 4),), {"key": (None, 2, ("slice", None, None, -1))}),
-    ],
-    doc="The elements of x at `key`: integers, slices, None for a new axis.",
-)
-
-
-def _scatter_slice(g: Any, shape: Any, key: Any) -> Any:
-    result = np.zeros(shape, g.dtype)
-    result[numpy_key(key)] = g
-    return result
-
-
-def _scatter_factors(types: Any, attrs: Any) -> str:
-    whole, part = _slice_axes(attrs["key"])
-    # The result has the axes of x; an interval of it is bound to x's length through the shape operand.
-    return f"{part}, ~ {whole} -> {whole}"
-
-
-scatter_slice: Op = define(
-    "scatter_slice",
-    _scatter_factors,
-    _scatter_slice,
-    attrs=lambda g, like, /, key: {"key": tuple(key)},
-    dtype=lambda types, attrs: (tuple(one.dtype for one in types), types[0].dtype),
-    gradient=lambda g, out, x, like, key: (getitem(g, key=key), None),
-    flops=0,
-    samples=lambda: [(((5,), (5, 4)), {"key": (("slice", None, None, None), 1)})],
-    doc="Zeros of the shape of another tensor, with x at `key`.",
-)
-
-
-# filled tensors: a scalar, broadcast
-
-
-def full(shape: Any, value: Any, dtype: Any = None) -> Tensor:
-    """A tensor of `shape` with `value` everywhere.
-
-    >>> import flowgraph as fg
-    >>> fg.full((2,), 7).tolist()
-    [7, 7]
-    """
-    value = convert(value)
-    return broadcast_to(value if dtype is None else value.astype(dtype), freeze(shape))  # type: ignore[no-any-return]
-
-
-def ones(shape: Any, dtype: Any = np.float32) -> Tensor:
-    """A tensor of `shape` with 1 everywhere.
-
-    >>> import flowgraph as fg
-    >>> fg.ones((2, 1)).tolist()
-    [[1.0], [1.0]]
-    """
-    return full(shape, 1, dtype)
-
-
-def zeros(shape: Any, dtype: Any = np.float32) -> Tensor:
-    """A tensor of `shape` with 0 everywhere.
-
-    >>> import flowgraph as fg
-    >>> fg.zeros((2,)).tolist()
-    [0.0, 0.0]
-    """
-    return full(shape, 0, dtype)
-
-
-def _arange(first: Any, step: Any, at: Any) -> Any:
-    start, stop, _ = at[0]
-    return first + step * np.arange(start, stop).astype(first.dtype)
-
-
-def _arange_gradient(g: Tensor, out: Tensor, first: Tensor, step: Tensor) -> Any:
-    zero, one = (convert(np.asarray(value, g.dtype)) for value in (0, 1))
-    return (g, lambda: g * arange_op(zero, one, shape=g.shape))  # the driver sums both to scalars
-
-
-arange_op: Op = define(
-    "arange",
-    ", -> i",
-    _arange,
-    attrs=lambda first, step, /, shape: {"shape": checked_shape(shape)},
-    dtype=numbers_dtype,
-    gradient=_arange_gradient,
-    samples=lambda: [(((), ()), {"shape": (7,)})],
-    doc="first, first + step, first + 2 step, ...: as many numbers as `shape` says.",
-)
-
-
-def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Tensor:
-    """The numbers from `start` (0 if only one is given) up to but not including `stop`, in steps of `step`.
-
-    >>> import flowgraph as fg
-    >>> fg.arange(1, 7, 2).tolist()
-    [1, 3, 5]
-    """
-    given = [freeze(value) for value in ((0, start, step) if stop is None else (start, stop, step))]
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in given):
-        raise UsageError(f"arange{tuple(given)}", "not all of these are numbers", "Give integers or floats.")
-    first, last, step = given
-    if step == 0:
-        raise UsageError("arange with step 0", "it would never end", "Give a step other than 0.")
-    count = max(math.ceil((last - first) / step), 0)
-    if dtype is None:
-        result = promote(python_dtype(first), python_dtype(last))
-        result = DEFAULT_FLOAT if any(isinstance(value, float) for value in given) else result
-    else:
-        result = as_dtype(dtype)
-    pair = [scalar_array(value, result) for value in (first, step)]
-    return apply(arange_op, tuple(map(convert, pair)), {"shape": (count,)})  # type: ignore[no-any-return]

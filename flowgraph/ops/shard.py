@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from flowgraph.apply import apply, convert
 from flowgraph.errors import UsageError
 from flowgraph.op import define
-from flowgraph.tensor import Tensor, apply, convert
+from flowgraph.tensor import Tensor
 
 
 def _attrs(x: Any, /, rows: Any) -> dict[str, Any]:

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from flowgraph import tree
+from flowgraph.apply import convert, recorded
+from flowgraph.context import ACTIVE
 from flowgraph.eager import compiled, evaluate
 from flowgraph.errors import UsageError
 from flowgraph.graph import FOREVER, Node, make_input, toposort
+from flowgraph.leaves import Shared
 from flowgraph.ops.random import next_key
 from flowgraph.session.variable import Trace, Variable, is_drawn, trace_into, tracing
-from flowgraph.tensor import ACTIVE, Shared, Tensor, convert, recorded, tensor_of
+from flowgraph.tensor import Tensor, tensor_of
 
 
 class Traced:

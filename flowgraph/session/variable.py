@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.apply import convert
+from flowgraph.context import ACTIVE
 from flowgraph.eager import PINNED
 from flowgraph.errors import DTypeError, ShapeError
 from flowgraph.graph import INPUT, Graph, Node, make_input, toposort
-from flowgraph.tensor import ACTIVE, Tensor, as_array, convert, shape_text, tensor_of, value_text
+from flowgraph.leaves import as_array
+from flowgraph.tensor import Tensor, shape_text, tensor_of, value_text
 from flowgraph.types import as_dtype, is_float, tensor_type
 
 
@@ -218,7 +221,7 @@ def _forward(name: str) -> Callable[..., Any]:
     return method
 
 
-_BINARY = ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or")
+_BINARY = ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or", "xor")
 for _name in (
     *(f"__{left}{word}__" for word in _BINARY for left in ("", "r")),
     "__neg__", "__pos__", "__abs__", "__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__", "__getitem__",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.apply import convert
 from flowgraph.errors import DivergedError, ShapeError, UsageError
 from flowgraph.kernel import Kernel, Rows, clean
 from flowgraph.lower import lower_call, new_token
@@ -21,7 +22,6 @@ from flowgraph.program import run_window
 from flowgraph.run import Executor, resolve
 from flowgraph.session import Variable
 from flowgraph.sources import Blocks, DaskRows, portable
-from flowgraph.tensor import convert
 from flowgraph.train.batches import Batches, Buffer, buffer_pieces, load
 from flowgraph.train.optimizers import Optimizer
 from flowgraph.train.step import Step

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.apply import convert
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.ops.elementwise import abs as absolute, minimum, square
 from flowgraph.ops.reduce import mean, sum
 from flowgraph.ops.shape import broadcast_like, expand_dims, size, squeeze
-from flowgraph.tensor import Tensor, convert
+from flowgraph.tensor import Tensor
 from flowgraph.types import DEFAULT_FLOAT, Dim, Shape, is_float
 
 

@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 
 from flowgraph import tree
+from flowgraph.apply import convert
+from flowgraph.context import ACTIVE
 from flowgraph.eager import Compiled, compiled, evaluate
 from flowgraph.errors import GradientError, ShapeError, UsageError
 from flowgraph.graph import Node, make_input
+from flowgraph.leaves import scalar
 from flowgraph.ops.elementwise import sqrt, square
 from flowgraph.reverse import GradientTape
 from flowgraph.session import Trace, Variable, trace_into, tracing, value_of
-from flowgraph.tensor import ACTIVE, Tensor, convert, scalar, tensor_of
+from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.train.packing import pack, unpack
 from flowgraph.train.recorded import RecordedStep, step_of
 from flowgraph.types import TensorType, is_float, tensor_type

@@ -13,11 +13,12 @@ from flowgraph.eager import compiled
 from flowgraph.errors import GradientError, ShapeError, UsageError
 from flowgraph.graph import Graph, Node, make_input
 from flowgraph.kernel import Kernel
+from flowgraph.leaves import scalar
 from flowgraph.ops.shape import concat, reshape
 from flowgraph.partition import MESHES
 from flowgraph.reverse import gradient
 from flowgraph.session import Trace, Variable, is_drawn, trace_into, value_of
-from flowgraph.tensor import Tensor, scalar, tensor_of
+from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.train.optimizers import STEP_TYPE, Optimizer, check_variables
 from flowgraph.train.packing import count_of, pack, unpack
 from flowgraph.types import TensorType, tensor_type

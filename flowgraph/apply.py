@@ -1,0 +1,164 @@
+"""Calls: how operands of all kinds become tensors, and a call of an op becomes a node.
+
+A call checks shapes and dtypes at once and computes nothing; a value is computed when something asks for it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from flowgraph.context import ACTIVE, Hooks, user_line
+from flowgraph.errors import FlowgraphError, UsageError
+from flowgraph.graph import ITEM, Node, make_input, make_node
+from flowgraph.leaves import leaf_of, scalar, scalar_array
+from flowgraph.op import OPS, Op, infer
+from flowgraph.tensor import Tensor, tensor_of
+from flowgraph.types import promote, promote_scalar, python_dtype, tensor_type
+
+
+def convert(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
+    """`value` as a tensor: tensors and variables as they are, arrays without a copy, Python numbers by the defaults."""
+    if isinstance(value, Tensor):
+        return value
+    leaf = getattr(value, "__flowgraph_tensor__", None)
+    if leaf is not None:  # a Variable
+        return leaf()  # type: ignore[no-any-return]
+    if isinstance(value, bool | int | float | complex):
+        return tensor_of(scalar(value, dtype if dtype is not None else python_dtype(value)))
+    return tensor_of(leaf_of(value, dtype))
+
+
+def own(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
+    """`value` as a tensor that is nobody else's: a Python number becomes an input of its own.
+
+    By `convert`, the 1.0 that a gradient is asked for would be the same node as every 1.0 in the formula.
+    """
+    if isinstance(value, bool | int | float | complex):
+        array = scalar_array(value, dtype if dtype is not None else python_dtype(value))
+        return tensor_of(make_input(tensor_type((), array.dtype), "data", value=array))
+    return convert(value, dtype)
+
+
+def freeze(value: Any) -> Any:
+    """`value` in a form that can be hashed and compared: lists as tuples, numpy integers as ints."""
+    if isinstance(value, list | tuple):
+        return tuple([freeze(one) for one in value])
+    if isinstance(value, np.ndarray):
+        return freeze(value.tolist())
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Tensor):
+        return freeze(value.numpy())
+    return value
+
+
+@cache
+def _signature(op: Op) -> tuple[int | None, tuple[str, ...]]:
+    """The number of operands (None: any number) and the names of the attributes that may follow by position."""
+    if op.attrs is None:
+        return None, ()
+    import inspect
+
+    parameters = inspect.signature(op.attrs).parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None, ()
+    operands = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
+    return len(operands), tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+
+
+def apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The tensor of `op` called with `args` and `kwargs`; a tuple of tensors where the op has several results."""
+    count, names = _signature(op)
+    if count is not None and len(args) > count:
+        if len(args) - count > len(names):
+            raise UsageError(
+                f"{op.name} with {len(args)} arguments",
+                f"it takes at most {count + len(names)}",
+                f"See help({op.name}).",
+            )
+        kwargs = dict(zip(names, args[count:], strict=False)) | kwargs
+        args = args[:count]
+    nodes = _operands(op, args)
+    given = tuple([(name, freeze(value)) for name, value in kwargs.items()]) if kwargs else ()
+    where = user_line()
+    try:
+        inferred = infer(op, tuple([node.types[0] for node in nodes]), given)
+    except FlowgraphError as error:
+        types = ", ".join(str(node.type) for node in nodes)
+        error.asked = f"{op.name}({types}): {error.asked}"
+        raise error.with_traceback(None) from None
+    except TypeError as error:  # an attribute that can not be hashed, iterated over, compared
+        types = ", ".join(str(node.type) for node in nodes)
+        raise UsageError(f"{op.name}({types}) with {kwargs}", str(error), f"See help({op.name}).") from error
+    for index, (node, dtype) in enumerate(zip(nodes, inferred.casts, strict=True)):
+        if node.types[0].dtype != dtype:
+            nodes[index] = cast_node(node, dtype)
+    node = Node(op, tuple(nodes), inferred.attrs, inferred.types, where)
+    if ACTIVE.tapes:
+        record(node)
+    if len(node.types) == 1:
+        tensor = Tensor(node)
+        if node.depth > Hooks.pending_limit and not node.symbolic:
+            Hooks.evaluate([node])
+        return tensor
+    return tuple(Tensor(recorded(make_node(ITEM, (node,), (("index", i),), where))) for i in range(len(node.types)))
+
+
+def record(node: Node) -> None:
+    """Tell every recording tape of a new node."""
+    for tape in ACTIVE.tapes:
+        tape.record(node)
+
+
+def recorded(node: Node) -> Node:
+    """`node`, after tapes were told of it."""
+    if ACTIVE.tapes:
+        record(node)
+    return node
+
+
+def cast_node(node: Node, dtype: np.dtype[Any]) -> Node:
+    """The node of `node`'s values as `dtype`."""
+    return recorded(make_node(OPS["astype"], (node,), (("dtype", dtype),), node.where))
+
+
+_WEAK: frozenset[type] = frozenset({bool, int, float, complex})
+
+
+def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
+    """The nodes of the operands; Python scalars take the dtype of the tensors that they meet."""
+    nodes: list[Any] = []
+    weak: list[int] = []
+    for index, value in enumerate(args):
+        if type(value) is Tensor:
+            nodes.append(value.node)
+        elif isinstance(value, bool | int | float | complex):
+            weak.append(index)
+            nodes.append(None)
+        else:
+            nodes.append(convert(value).node)
+    if not weak:
+        return nodes
+    common = None
+    for node in nodes:
+        if node is not None and (len(nodes) < 3 or node.types[0].dtype.kind != "b"):  # a condition has no say
+            common = node.types[0].dtype if common is None else promote(common, node.types[0].dtype)
+    for index in weak:
+        value = args[index]
+        kind: Any = type(value)
+        if kind not in _WEAK:  # a subclass, such as np.float64 of float
+            kind = next(one for one in (int, float, complex) if isinstance(value, one))
+        if common is None:
+            dtype = python_dtype(value)
+            for other in weak:
+                dtype = promote(dtype, python_dtype(args[other]))
+        else:
+            dtype = promote_scalar(kind, common)
+        nodes[index] = scalar(value, dtype, index in op.structural)
+    return nodes
+
+
+Op.apply = staticmethod(apply)

@@ -1,0 +1,75 @@
+"""What is going on around a call: tapes that record, functions that are traced, the user's line; and hooks.
+
+Rooms further down fill the hooks, so that a tensor can be asked for its value here without knowing how it is found.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+    from flowgraph.graph import Node
+
+
+class Hooks:
+    """What rooms below fill in: a Tensor can be asked for its value, and this file does not know how it is found."""
+
+    evaluate: Callable[[list[Node]], None]
+    """Gives every node of a list its `memo`."""
+    mean: Callable[..., Any]
+    """The mean of a tensor; filled by the room of operations, for it is made of two."""
+    collection: Any
+    """The functions of the Dask collection protocol, by name, each taking the tensor first."""
+    pending_limit = 1000
+    """Above so many nodes that wait for evaluation the graph is run at once."""
+
+
+class _Active(threading.local):
+    """What is going on in this thread."""
+
+    def __init__(self) -> None:
+        self.tapes: list[Any] = []
+        """Gradient tapes that record."""
+        self.where: tuple[CodeType, int] | None = None
+        """The line to note for new nodes in place of the caller's."""
+        self.traces: list[Any] = []
+        """Functions that are being traced, the innermost last."""
+
+
+ACTIVE = _Active()
+
+
+_OURS: dict[CodeType, bool] = {}
+"""For each code object met: whether it is flowgraph's. Frames are walked for every node, so this must be quick."""
+
+
+def user_line() -> tuple[CodeType, int] | None:
+    """The code object and line of the innermost caller outside flowgraph.
+
+    While gradients are made it is the line of the operation whose gradient it is.
+    """
+    if ACTIVE.where is not None:
+        return ACTIVE.where
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        code = frame.f_code
+        ours = _OURS.get(code)
+        if ours is None:
+            ours = frame.f_globals.get("__name__", "").partition(".")[0] == "flowgraph"
+            if len(_OURS) > 100_000:  # code made at run time would pile up
+                _OURS.clear()
+            _OURS[code] = ours
+        if not ours:
+            return code, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def describe_line(where: tuple[CodeType, int] | None) -> str:
+    """`file:line` of a node's origin, for messages."""
+    return f"{where[0].co_filename}:{where[1]}" if where else "(unknown line)"
