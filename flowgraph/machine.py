@@ -38,7 +38,7 @@ def traits() -> dict[str, str | None]:
 
     pools = [one for one in threadpool_info() if one.get("user_api") == "blas" and "numpy" in one.get("filepath", "")]
     blas = [f"{one.get('internal_api')} {one.get('version')} for {one.get('architecture')}" for one in pools]
-    features = np.__config__.CONFIG.get("SIMD Extensions", {})  # type: ignore[attr-defined]
+    features = np.__config__.CONFIG.get("SIMD Extensions", {})
     return {
         "Python": ".".join(platform.python_version_tuple()[:2]),
         "numpy": np.__version__,

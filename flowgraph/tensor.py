@@ -247,6 +247,12 @@ class Tensor:
     def __ror__(self, other: Any) -> Tensor:
         return _binary("bitwise_or", other, self)
 
+    def __xor__(self, other: Any) -> Tensor:
+        return _binary("bitwise_xor", self, other)
+
+    def __rxor__(self, other: Any) -> Tensor:
+        return _binary("bitwise_xor", other, self)
+
     def __invert__(self) -> Tensor:
         return OPS["bitwise_invert"](self)  # type: ignore[no-any-return]
 

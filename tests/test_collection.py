@@ -486,7 +486,7 @@ def nested() -> bytes:
 
 @pytest.mark.cluster
 def test_a_task_that_computes_tensors(cluster: Client) -> None:
-    schedule.TILE_ROWS = (64, 16_384)
+    schedule.TILE_ROWS = (64, 32_768)
     assert cluster.submit(nested).result() == nested()
 
 

@@ -15,7 +15,7 @@ import walk
 
 import flowgraph as fg
 from flowgraph.op import OPS, Monoid, Op, kernel_parameters
-from flowgraph.ops.shape import numpy_key
+from flowgraph.ops.index import numpy_key
 
 NAMES = list(OPS)
 SAMPLES = {str(sample): sample for op in OPS.values() for sample in walk.samples(op)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import pickle
 import re
@@ -12,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -26,7 +28,7 @@ from dask.local import get_sync
 from jobs import JOBS, LAYOUTS, ROWS, X, Y, bits, linear, uneven
 
 import flowgraph as fg
-from flowgraph import eager, errors, lower, program, run, schedule
+from flowgraph import eager, errors, lower, machine, program, run, schedule
 from flowgraph.graph import Graph, Node
 
 if TYPE_CHECKING:
@@ -230,6 +232,7 @@ def test_a_small_program_runs_in_the_caller(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_explicit_client_gets_a_small_program() -> None:
     client = FakeClient()
     run._PROBED[client] = frozenset(client.nthreads()), True
+    run._CHECKED[client] = set(client.nthreads())  # type: ignore[index]
     found = bits(linear(X[:3], Y[:3]), client=client)
     assert client.asked == 1
     assert found == bits(linear(X[:3], Y[:3]))
@@ -480,3 +483,26 @@ def test_ops_of_a_users_script(tmp_path: Path) -> None:
     found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert found.stdout.strip() == "same bits", found.stderr
     assert list(tmp_path.glob("flowgraph-*")) == []
+
+
+class Elsewhere:
+    """The traits of another machine here, and the true ones where a copy of this is called."""
+
+    def __call__(self) -> dict[str, Any]:
+        return machine.traits() | {"BLAS": "openblas 0.3.1 for Prescott"}
+
+    def __reduce__(self) -> Any:
+        return operator.attrgetter("traits"), (machine,)
+
+
+@pytest.mark.cluster
+def test_workers_that_would_give_other_bits_are_refused(cluster: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = bits(linear(X, Y))
+    assert bits(linear(X, Y), client=cluster) == expected
+    monkeypatch.setattr(run, "traits", Elsewhere())
+    assert bits(linear(X, Y), client=cluster) == expected  # each worker is asked once
+    monkeypatch.setattr(run, "_CHECKED", weakref.WeakKeyDictionary())
+    with pytest.raises(errors.ClusterError, match=r"(?s)tcp://.*has BLAS openblas .*here openblas 0.3.1 for Prescott"):
+        linear(X, Y)[0].compute(client=cluster)
+    with dask.config.set({"flowgraph.same-bits": False}):
+        assert bits(linear(X, Y), client=cluster) == expected

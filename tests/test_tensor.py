@@ -151,12 +151,12 @@ def test_bits_of_integers_and_booleans() -> None:
     assert (~i).tolist() == [-2, -3, -8]
     assert (condition ^ True).tolist() == [False, True, False]
     assert (np.array([True, True, False]) | condition).tolist() == [True, True, True]
-    refused(lambda: fg.constant([1.0]) & True, DTypeError, "bitwise_and", "a tensor of float32")
-    refused(lambda: ~fg.constant([1.0]), DTypeError, "bitwise_invert", "Compare")
+    refused(lambda: fg.constant([1.0]) & True, DTypeError, "a tensor of float32", "no truth values and no bits")
+    refused(lambda: ~fg.constant([1.0]), DTypeError, "a tensor of float32", "no truth values and no bits")
 
 
 def test_python_floats_do_not_become_integers_by_themselves() -> None:
-    refused(lambda: fg.constant([1.5], dtype="int32"), DTypeError, "Python floats as int32", "fg.cast")
+    refused(lambda: fg.constant([1.5], dtype="int32"), DTypeError, "Python floats as int32", "lose their fractions")
     assert fg.cast([1.5], "int32").tolist() == [1]
     assert fg.constant(np.array([1.5]), dtype="int32").tolist() == [1]
     assert fg.Variable(1e300).numpy() == np.inf

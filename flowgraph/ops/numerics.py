@@ -6,11 +6,32 @@ slice, to the bit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+
+
+BLOCK = 1 << 17
+"""The elements that a function with intermediate results works on at a time: these stay in the level-2 cache."""
+
+
+def _blocks(scratch: int, out: Array, *operands: Array) -> Iterator[tuple[Array, ...]]:
+    """`out`, `operands` and so many arrays like `out` to work in, in flat pieces of at most BLOCK elements.
+
+    Scalars stay scalars; arrays that do not lie alike come as they are.
+    """
+    fits = all(one.ndim == 0 or (one.shape == out.shape and one.flags.c_contiguous) for one in (out, *operands))
+    if out.size <= BLOCK or not fits:
+        yield out, *operands, *[np.empty_like(out) for _ in range(scratch)]
+        return
+    flat = [one.reshape(-1) if one.ndim else one for one in (out, *operands)]
+    free = [np.empty(BLOCK, out.dtype) for _ in range(scratch)]
+    for start in range(0, out.size, BLOCK):
+        pieces = [one[start : start + BLOCK] if one.ndim else one for one in flat]
+        yield *pieces, *[one[: len(pieces[0])] for one in free]
 
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
@@ -30,17 +51,17 @@ def softplus(x: Array, out: Array | None = None) -> Array:
     rounded, log1p(t) = log(w) + (t - (w - 1)) / w to first order in the rounding error (Kahan's correction); the
     division is left out, for w is near 1 wherever the correction matters.
     """
-    t, w = np.empty_like(x), np.empty_like(x)
-    np.negative(np.abs(x, t), t)
-    np.exp(t, t)
-    np.add(t, 1, w)
-    low = t
-    np.subtract(t, np.subtract(w, 1), low)
-    np.log(w, w)
-    np.add(w, low, w)
     out = np.empty_like(x) if out is None else out
-    np.maximum(x, 0, out=out)
-    np.add(out, w, out)
+    for piece, part, t, w, low in _blocks(3, out, x):
+        np.negative(np.abs(part, t), t)
+        np.exp(t, t)
+        np.add(t, 1, w)
+        np.subtract(w, 1, low)
+        np.subtract(t, low, low)
+        np.log(w, w)
+        np.add(w, low, w)
+        np.maximum(part, 0, out=piece)
+        np.add(piece, w, piece)
     return out
 
 
@@ -59,14 +80,21 @@ def select(condition: Array, x: Array, y: Array, out: Array | None = None) -> Ar
     if bits is None or out.dtype.kind not in "fiu" or not out.ndim:
         np.copyto(out, np.where(condition, x, y))
         return out
-    mask = np.multiply(condition, bits(2 ** (8 * out.dtype.itemsize) - 1), dtype=bits)
-    x_bits, y_bits, result = np.asarray(x).view(bits), np.asarray(y).view(bits), out.view(bits)
-    if y_bits.ndim == 0 and y_bits == 0:
-        np.bitwise_and(x_bits, mask, result)
-        return out
-    change = np.bitwise_and(np.bitwise_xor(x_bits, y_bits), mask)  # `out`, which may be x or y, is written last
-    np.bitwise_xor(change, y_bits, result)
+    every = bits(2 ** (8 * out.dtype.itemsize) - 1)
+    operands = np.asarray(condition), _bits(x, bits), _bits(y, bits)
+    for result, c, a, b, mask, change in _blocks(2, out.view(bits), *operands):
+        np.multiply(c, every, mask, dtype=bits)
+        if b.ndim == 0 and b == 0:
+            np.bitwise_and(a, mask, result)
+        else:
+            np.bitwise_xor(a, b, change)
+            np.bitwise_and(change, mask, change)  # `out`, which may be x or y, is written last
+            np.bitwise_xor(change, b, result)
     return out
+
+
+def _bits(x: Any, bits: Any) -> Array:
+    return np.asarray(x).view(bits)
 
 
 def logsumexp(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
