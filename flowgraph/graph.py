@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from flowgraph.errors import ShapeError, UsageError
-from flowgraph.op import Attrs, Inferred, Op, infer, kernel_parameters
+from flowgraph.op import Attrs, Inferred, Op, infer, kernel_parameters, shape_only
 from flowgraph.types import TensorType, static_size
 
 _count = itertools.count().__next__
@@ -164,9 +165,13 @@ class Graph:
             inputs = [node for node in toposort(outputs) if node.is_leaf]
         return Graph(tuple(inputs), tuple(outputs))
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> tuple[Node, ...]:
         """All nodes, operands before their users."""
-        return toposort(self.outputs)
+        return self._order
+
+    @cached_property
+    def _order(self) -> tuple[Node, ...]:
+        return tuple(toposort(self.outputs))
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes())
@@ -236,7 +241,7 @@ def call_kernel(
         keywords["at"] = at if at is not None else whole
     if "operand_shapes" in wanted:
         keywords["operand_shapes"] = tuple(np.shape(one) for one in operands)
-    skip = op.rule(tuple(one.type for one in node.inputs), dict(node.attrs)).sizes_only
+    skip = shape_only(op, tuple([one.types[0] for one in node.inputs]), node.attrs)
     result = op.kernel(*[one for index, one in enumerate(operands) if index not in skip], **keywords)
     return tuple(result) if len(node.types) > 1 else (result,)
 

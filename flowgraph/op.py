@@ -226,6 +226,17 @@ def kernel_parameters(function: Callable[..., Any]) -> frozenset[str]:
 
 
 @lru_cache(maxsize=65_536)
+def shape_only(op: Op, types: Types, attrs: Attrs) -> frozenset[int]:
+    """The positions of operands of which `op` reads the lengths and not the values."""
+    return frozenset(op.rule(types, dict(attrs)).sizes_only)
+
+
+@cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+@lru_cache(maxsize=65_536)
 def infer(op: Op, types: Types, given: Attrs) -> Inferred:
     """The canonical attributes, operand dtypes, result types and binding of `op` on operands of `types`.
 
@@ -234,7 +245,7 @@ def infer(op: Op, types: Types, given: Attrs) -> Inferred:
     attrs = dict(given)
     if op.attrs is not None:
         try:
-            inspect.signature(op.attrs).bind(*types, **attrs)
+            _signature(op.attrs).bind(*types, **attrs)
         except TypeError as error:
             raise UsageError(
                 f"{op.name} of {', '.join(map(str, types))} with {attrs}", str(error), f"See help({op.name})."

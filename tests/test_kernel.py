@@ -80,8 +80,8 @@ WHOLE_AND_LOOP = """\
 def loop_0(start, rows, leaf_tiles, N0, r0, r1, v2, v3):
     acc0 = empty(5, f4)
     v7 = acc0[0:1].reshape(())
-    v16 = acc0[1:4].reshape((3, 1))
-    v19 = acc0[4:5].reshape(())
+    v9 = acc0[1:4].reshape((3, 1))
+    v10 = acc0[4:5].reshape(())
     b0 = empty(32768, f4)
     stack = Stack(MERGES, start // 32768, leaf_tiles)
     push = stack.push
@@ -93,36 +93,36 @@ def loop_0(start, rows, leaf_tiles, N0, r0, r1, v2, v3):
             size = n0
             v4 = b0[:n0].reshape((n0, 1))
             x7_1 = v4.ravel()
-            o19 = ones(n0, f4)
+            o10 = ones(n0, f4)
         v0 = r0.tile(low, n0)
         v1 = r1.tile(low, n0)
         matmul(v0, v2, v4)
         add(v4, v3, v4)
         subtract(v4, v1, v4)
         dot(x7_1, x7_1, v7)
-        v15 = v0.T
-        matmul(v15, v4, v16)
-        dot(o19, x7_1, v19)
+        v8 = v0.T
+        matmul(v8, v4, v9)
+        dot(o10, x7_1, v10)
         push([acc0])
     return (stack.finish(),)
 
 def whole_1(N0, state0):
     v7 = state0[0][0:1].reshape(())
-    v16 = state0[0][1:4].reshape((3, 1))
-    v19 = state0[0][4:5].reshape(())
-    v9 = array(N0, f4)
+    v9 = state0[0][1:4].reshape((3, 1))
+    v10 = state0[0][4:5].reshape(())
+    v12 = array(N0, f4)
     b0 = empty(1, f4)
-    v10 = b0.reshape(())
+    v13 = b0.reshape(())
     b1 = empty(1, f4)
-    v12 = b1.reshape(())
+    v15 = b1.reshape(())
     b2 = empty(3, f4)
-    v18 = b2.reshape((3, 1))
-    divide(v7, v9, v10)
-    divide(c0, v9, v12)
-    multiply(v12, c1, v12)
-    multiply(v12, v16, v18)
-    multiply(v12, v19, v12)
-    return (v10, v18, v12)
+    v19 = b2.reshape((3, 1))
+    divide(v7, v12, v13)
+    divide(c0, v12, v15)
+    multiply(v15, c1, v15)
+    multiply(v15, v9, v19)
+    multiply(v15, v10, v15)
+    return (v13, v19, v15)
 """
 
 
@@ -823,3 +823,15 @@ def test_functions_of_the_user_travel_with_the_kernel(define: Callable[..., Op])
     clone = Kernel(*cloudpickle.loads(cloudpickle.dumps((kernel.name, kernel.source, dict(kernel.names)))))
     (got,) = clone(2, Rows([np.ones(2, np.float32)], np.float32))
     assert got.tolist() == [3.0, 3.0]
+
+
+def test_contractions_come_early_so_that_buffers_are_used_again() -> None:
+    def loss(parameters: Any, x: Any, y: Any) -> Any:
+        w1, w2, w3 = parameters
+        return fg.mean(fg.square(fg.tanh(fg.tanh(x @ w1) @ w2) @ w3 - y))
+
+    weights = tuple(np.zeros(shape, np.float32) for shape in ((3, 8), (8, 8), (8, 1)))
+    step = fg.function(fg.value_and_grad(loss)).program(weights, np.zeros((9, 3), "f4"), np.zeros((9, 1), "f4"))
+    (loop,) = (stage.kernel for stage in step.stages if "for low" in stage.kernel.source)
+    wide = re.findall(rf"b\d+ = empty\({8 * step.plan.tile['rows']}, f4\)", loop.source)
+    assert len(wide) == 3  # both hidden layers, and the gradient on its way

@@ -9,10 +9,12 @@ back, by an estimate of the time.
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from flowgraph.factors import Binding
 from flowgraph.graph import Node, value_bytes
+from flowgraph.op import shape_only
 from flowgraph.partition import COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned
 
 FLOPS_PER_SECOND = 2e10
@@ -52,15 +54,16 @@ class Stages:
 
 def read_operands(node: Node) -> list[Node]:
     """The operands whose values `node` reads; an operand that gives only its lengths is none of them."""
-    if not node.inputs or node.op in COMMUNICATION:
+    factors = node.op.factors
+    if not node.inputs or node.op in COMMUNICATION or (isinstance(factors, str) and "~" not in factors):
         return list(node.inputs)
-    skip = node.op.rule(tuple(one.type for one in node.inputs), dict(node.attrs)).sizes_only
+    skip = shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)
     return [one for index, one in enumerate(node.inputs) if index not in skip]
 
 
 def stages(parts: Partitioned) -> Stages:
     """The phases of a partitioned graph."""
-    needed = _needed(parts)
+    needed = contract_early(_needed(parts), parts.partial)
     level: dict[Node, int] = {}
     for node in needed:
         own = max((level[one] for one in read_operands(node)), default=0)
@@ -82,6 +85,34 @@ def _needed(parts: Partitioned) -> list[Node]:
             result.append(node)
             seen.update(read_operands(node))
     return result[::-1]
+
+
+def contract_early(order: Sequence[Node], partial: Container[Node]) -> list[Node]:
+    """`order` with each contraction of rows moved to where its operands are known: these may then be written over."""
+    inside = set(order)
+    done: dict[Node, None] = {}
+
+    def emit(node: Node) -> None:
+        for one in read_operands(node):
+            if one in inside and one not in done:
+                emit(one)
+        done[node] = None
+
+    def is_ready(node: Node) -> bool:
+        """Whether `node` is known but for a different look at something known."""
+        if node in done or node not in inside:
+            return True
+        return node.op.view is not None and all(map(is_ready, read_operands(node)))
+
+    waiting = [node for node in order if node in partial]
+    for node in order:
+        if node not in done:
+            emit(node)
+        for one in [one for one in waiting if all(map(is_ready, read_operands(one)))]:
+            if one not in done:
+                emit(one)
+            waiting.remove(one)
+    return list(done)
 
 
 class _Loops:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flowgraph.graph import Graph, Node
-from flowgraph.op import Op
+from flowgraph.op import Op, shape_only
 from flowgraph.partition.layout import Cut, Layout, Layouts
 
 
@@ -76,7 +76,7 @@ class _Inserter:
             self.layouts[node] = self.found.produced(node)
             return
         inputs = []
-        skip = node.op.rule(tuple(one.type for one in node.inputs), dict(node.attrs)).sizes_only
+        skip = shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)
         for index, operand in enumerate(node.inputs):
             have = self.new[operand]
             inputs.append(have if index in skip else self._moved(have, self.found.required(node, index), node))
