@@ -2,6 +2,50 @@
 
 from __future__ import annotations
 
-from flowgraph.ops import create, elementwise, index, linalg, random, reduce, shape, shard
+from flowgraph.ops import (
+    activations,
+    complex,
+    create,
+    decompositions,
+    einsum,
+    elementwise,
+    fft,
+    gather,
+    index,
+    linalg,
+    nn,
+    random,
+    rearrange,
+    reduce,
+    rounding,
+    scanning,
+    shape,
+    shard,
+    sorting,
+    special,
+    trig,
+)
 
-__all__ = ["create", "elementwise", "index", "linalg", "random", "reduce", "shape", "shard"]
+__all__ = [
+    "activations",
+    "complex",
+    "create",
+    "decompositions",
+    "einsum",
+    "elementwise",
+    "fft",
+    "gather",
+    "index",
+    "linalg",
+    "nn",
+    "random",
+    "rearrange",
+    "reduce",
+    "rounding",
+    "scanning",
+    "shape",
+    "shard",
+    "sorting",
+    "special",
+    "trig",
+]

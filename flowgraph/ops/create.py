@@ -19,6 +19,19 @@ from flowgraph.sources import Blocks
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import DEFAULT_FLOAT, as_dtype, promote, python_dtype, tensor_type
 
+__all__ = [
+    "arange",
+    "asarray",
+    "cast",
+    "constant",
+    "from_blocks",
+    "full",
+    "ones",
+    "ones_like",
+    "zeros",
+    "zeros_like",
+]
+
 
 def constant(value: Any, dtype: Any = None, shape: Any = None) -> Tensor:
     """A tensor with a copy of `value`: a number, a nested list, an array, a pandas column.

@@ -12,6 +12,46 @@ from flowgraph.ops import numerics
 from flowgraph.tensor import Tensor
 from flowgraph.types import DEFAULT_FLOAT, as_dtype, is_float, promote, tensor_type
 
+__all__ = [
+    "abs",
+    "add",
+    "astype",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_or",
+    "bitwise_xor",
+    "divide",
+    "equal",
+    "exp",
+    "expm1",
+    "greater",
+    "greater_equal",
+    "isfinite",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "not_equal",
+    "power",
+    "relu",
+    "sigmoid",
+    "sign",
+    "softplus",
+    "sqrt",
+    "square",
+    "subtract",
+    "tanh",
+    "where",
+]
+
+
 ONE = "... -> ..."
 TWO = "..., ... -> ..."
 

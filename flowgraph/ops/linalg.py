@@ -11,6 +11,10 @@ from flowgraph.op import Call, define
 from flowgraph.ops.shape import expand_dims, numbers_dtype, squeeze
 from flowgraph.tensor import Tensor
 
+__all__ = [
+    "matmul",
+]
+
 
 def _matmul_factors(types: Any, attrs: Any) -> str:
     ranks = tuple(min(one.ndim, 2) for one in types)

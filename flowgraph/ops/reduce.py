@@ -16,6 +16,17 @@ from flowgraph.ops.shape import broadcast_like, expand_dims, size
 from flowgraph.tensor import Tensor
 from flowgraph.types import DEFAULT_INT, normal_axes, normal_axis
 
+__all__ = [
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "softmax",
+    "std",
+    "sum",
+    "var",
+]
+
 
 def _factors(types: Any, attrs: Any) -> str:
     """For axes (1,) of three: "a b c -> a c", or "a b c -> a 1 c" with keepdims."""

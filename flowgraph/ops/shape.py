@@ -24,6 +24,16 @@ from flowgraph.types import (
     promote,
 )
 
+__all__ = [
+    "broadcast_to",
+    "concat",
+    "expand_dims",
+    "reshape",
+    "size",
+    "squeeze",
+    "transpose",
+]
+
 
 def factor_names(count: int, letter: str = "a") -> list[str]:
     """Names for `count` factors: a0, a1, ..."""

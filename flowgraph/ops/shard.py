@@ -9,6 +9,10 @@ from flowgraph.errors import UsageError
 from flowgraph.op import define
 from flowgraph.tensor import Tensor
 
+__all__ = [
+    "shard",
+]
+
 
 def _attrs(x: Any, /, rows: Any) -> dict[str, Any]:
     counts = tuple(rows) if isinstance(rows, tuple) else rows

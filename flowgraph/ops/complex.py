@@ -1,0 +1,5 @@
+"""Parts of complex numbers."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

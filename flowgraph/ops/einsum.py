@@ -1,0 +1,5 @@
+"""Products over chosen axes: einsum, tensordot, outer, kron."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
