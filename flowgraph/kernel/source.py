@@ -43,6 +43,8 @@ class Emitter:
         self.numbers = {
             node: number for number, node in enumerate(dict.fromkeys([*parts.graph.inputs, *phases.needed]))
         }
+        self.read = frozenset(phases.needed)
+        """The nodes whose values are read or wanted."""
         self.meshes = sorted({m for n in self.numbers if (m := parts.mesh(n)) is not None}, key=MESH_NUMBER.__getitem__)
 
     def variable(self, node: Node) -> str:
