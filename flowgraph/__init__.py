@@ -35,6 +35,7 @@ from flowgraph.ops.decompositions import *
 from flowgraph.ops.einsum import *
 from flowgraph.ops.elementwise import *
 from flowgraph.ops.gather import *
+from flowgraph.ops.interchange import *
 from flowgraph.ops.linalg import *
 from flowgraph.ops.nn import *
 from flowgraph.ops.random import set_seed as set_seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Iterator
 from functools import lru_cache
@@ -20,6 +21,10 @@ def tensor_of(node: Node) -> Tensor:
     """The handle on `node`: the one that exists, or a new one."""
     handle = node.handle() if node.handle is not None else None
     return handle if handle is not None else Tensor(node)
+
+
+CPU = "cpu"
+"""The one device."""
 
 
 class _Threads:
@@ -312,6 +317,33 @@ class Tensor:
                 "Use a function of flowgraph, or `x.numpy()` for the bare value (which ends the gradient).",
             )
         return op(*inputs)
+
+    # What other array libraries ask for.
+
+    @property
+    def device(self) -> str:
+        """Where the value lies: always "cpu"."""
+        return CPU
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
+        """This tensor; raises UsageError for any device but "cpu"."""
+        if device != CPU or stream is not None:
+            raise UsageError(f"to_device({device!r}, stream={stream!r})", "there is one device, 'cpu'", "Leave it out.")
+        return self
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """The module `flowgraph`, a namespace of the Python array API standard."""
+        if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
+            raise UsageError(f"version {api_version!r} of the array API", "it is not known here", "Leave it out.")
+        return sys.modules[__name__.partition(".")[0]]
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        value = self.numpy()
+        readable = value.flags.writeable or kwargs.get("max_version") is not None
+        return (value if readable else value.copy()).__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> Any:
+        return self.numpy().__dlpack_device__()
 
     # The Dask collection protocol; the functions stand where Dask tasks are made.
 
