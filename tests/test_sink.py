@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import flowgraph as fg
-from flowgraph import eager, schedule
+from flowgraph import schedule
 from flowgraph.eager import compiled, cone, detached
 from flowgraph.graph import Graph, interpret, ops_used
 from flowgraph.passes import sink
@@ -30,16 +30,11 @@ Y = RNG.standard_normal((50, 3)).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)
-def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def everything_is_large(monkeypatch: pytest.MonkeyPatch, fresh_programs: None) -> None:
     module = import_module("flowgraph.passes.sink")
     monkeypatch.setattr(module, "LEAF_BYTES", 1)
     monkeypatch.setattr(module, "COMPUTED_BYTES", 1)
     monkeypatch.setattr(schedule, "TILE_ROWS", (4, 8))
-    for cache in (eager.COMPILED, eager.BINDINGS):
-        cache.clear()
-    yield
-    for cache in (eager.COMPILED, eager.BINDINGS):
-        cache.clear()
 
 
 def gradient_of_differences(x: Any, y: Any) -> Any:
