@@ -110,7 +110,7 @@ class Program:
         return fed
 
     def _whole(self, node: Node, value: Any) -> Any:
-        """The value of an input that is not cut; None for a source that nothing reads: it may be too large to be made."""
+        """The value of an input that is not cut; None for a source that nothing reads, which may be too large."""
         if node not in self.emitter.read and not isinstance(value, np.ndarray | np.generic):
             return None
         return clean(value, node.types[0].dtype)
