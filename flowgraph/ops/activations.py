@@ -75,7 +75,7 @@ log_softmax = define(
         (((4,),), {"axis": 0}),
         (((3, 1),), {}),
         (((0, 3),), {}),
-    ],  # fmt: skip
+    ],
     doc="The logarithm of softmax along `axis`, without overflow.",
 )
 

@@ -151,7 +151,7 @@ def _power_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Any:
     def of_exponent() -> Tensor:
         defined = x != 0 if x.dtype.kind == "c" else x > 0
         safe = where(defined, x, 1)
-        return g * conj(out) * conj(where(defined, log(safe), 0))  # type: ignore[no-any-return]
+        return g * conj(out) * conj(where(defined, log(safe), 0))
 
     return (lambda: g * conj(where(y == 0, 0, y * power(x, where(y == 0, 1, y) - 1))), of_exponent)
 

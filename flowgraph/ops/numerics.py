@@ -59,11 +59,14 @@ def xlogy(x: Array, y: Array, out: Array | None = None) -> Array:
 
 
 def sinc(x: Array, out: Array | None = None) -> Array:
-    """sin(pi x) / (pi x), and 1 at 0."""
-    angle = np.multiply(x, np.pi, np.empty_like(x))
-    zero = angle == 0
-    out = np.sin(angle, np.empty_like(x) if out is None else out)
+    """sin(pi x) / (pi x), and 1 at 0. The nearest integer is taken off x first, so that it is exactly 0 at others."""
+    whole = np.rint(x, np.empty_like(x))
+    odd = np.rint(whole / 2) * 2 != whole
+    zero, angle = x == 0, np.multiply(x, np.pi, np.empty_like(x))
     np.copyto(angle, 1, where=zero)
+    out = np.multiply(np.subtract(x, whole, whole), np.pi, np.empty_like(x) if out is None else out)
+    np.sin(out, out)
+    np.negative(out, out, where=odd)
     np.divide(out, angle, out)
     np.copyto(out, 1, where=zero)
     return out
@@ -208,4 +211,5 @@ def variance(x: Array, axes: tuple[int, ...], keepdims: bool, correction: float)
 def log_softmax(x: Array, axis: int, out: Array | None = None) -> Array:
     """X - log(sum(exp(x))) along `axis`, with the largest element taken out first."""
     out = np.subtract(x, np.max(x, axis=axis, keepdims=True, initial=-np.inf), out)
-    return np.subtract(out, np.log(np.sum(np.exp(out), axis=axis, keepdims=True)), out)
+    np.subtract(out, np.log(np.sum(np.exp(out), axis=axis, keepdims=True)), out)
+    return out

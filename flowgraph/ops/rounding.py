@@ -11,6 +11,7 @@ from flowgraph.op import Call, Op, define
 from flowgraph.ops import rules
 from flowgraph.ops.elementwise import ONE, TWO, maximum, minimum, sign
 from flowgraph.tensor import Tensor
+from flowgraph.types import tensor_type
 
 __all__ = [
     "ceil",
@@ -90,6 +91,11 @@ nextafter = define(
     np.nextafter,
     dtype="float",
     gradient=lambda g, out, x, y: (g, None),
+    samples=lambda: [
+        (tuple(tensor_type(shape, kind) for shape in shapes), {})
+        for kind in (np.float64, np.float32)
+        for shapes in (((5, 4), (5, 4)), ((5, 1), (4,)), ((), ()), ((0, 3), (3,)))
+    ],
     doc="The number next to x on the way to y.",
 )
 

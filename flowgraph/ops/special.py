@@ -60,7 +60,7 @@ lgamma = _define(
     "The logarithm of the absolute value of the gamma function.",
     domain=(0.5, 3.0),
 )
-digamma = _define(
+digamma: Op = _define(
     "digamma",
     scipy_kernels.digamma,
     lambda g, out, x: (g * polygamma(1, x),),
@@ -112,7 +112,7 @@ def _i1e_gradient(g: Tensor, out: Tensor, x: Tensor) -> Any:
     return (g * where(zero, 0.5, i0e(x) - out * (sign(x) + 1 / where(zero, 1, x))),)
 
 
-i1e = _define(
+i1e: Op = _define(
     "i1e",
     scipy_kernels.i1e,
     _i1e_gradient,

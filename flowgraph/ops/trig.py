@@ -125,7 +125,7 @@ def _sinc_slope_gradient(g: Tensor, out: Tensor, x: Tensor) -> Any:
     return (g * where(zero, -(math.pi**2) / 3, curve),)
 
 
-sinc_slope = define(
+sinc_slope: Op = define(
     "sinc_slope",
     ONE,
     scipy_kernels.sinc_slope,
