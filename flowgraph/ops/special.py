@@ -69,17 +69,11 @@ digamma: Op = _define(
 )
 
 
-def _polygamma_attrs(x: Any, /, n: Any) -> dict[str, Any]:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        raise UsageError(f"polygamma({n!r}, x)", "the first argument is no order", "Give an integer from 0 on.")
-    return {"n": n}
-
-
 polygamma_op: Op = define(
     "polygamma",
     ONE,
     scipy_kernels.polygamma,
-    attrs=_polygamma_attrs,
+    attrs=lambda x, /, n: {"n": n},
     dtype=rules.real_float,
     gradient=lambda g, out, x, n: (g * polygamma(n + 1, x),),
     flops=80,
@@ -96,6 +90,8 @@ def polygamma(n: int, x: Any) -> Tensor:
     >>> round(float(fg.polygamma(1, 1.0)), 4)  # pi ** 2 / 6
     1.6449
     """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        raise UsageError(f"polygamma({n!r}, x)", "the first argument is no order", "Give an integer from 0 on.")
     return apply(polygamma_op, (convert(x),), {"n": n})  # type: ignore[no-any-return]
 
 
