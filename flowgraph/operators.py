@@ -16,7 +16,7 @@ _OPERAND_MARKS = ("__flowgraph_tensor__", "__array__", "__dask_graph__")
 
 
 def _is_operand(value: Any) -> bool:
-    if isinstance(value, Operators | int | float | complex) or type(value) in _OPERANDS:
+    if isinstance(value, Operators) or type(value) in _OPERANDS or isinstance(value, int | float | complex):
         return True
     return any(hasattr(value, mark) for mark in _OPERAND_MARKS)
 

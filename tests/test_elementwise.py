@@ -337,7 +337,7 @@ def test_polygamma() -> None:
         np.testing.assert_allclose(fg.polygamma(n, x).numpy(), scipy.special.polygamma(n, x))
     for wrong in (-1, 0.5, True):
         with pytest.raises(UsageError, match="no order"):
-            fg.polygamma(wrong, x)  # type: ignore[arg-type]
+            fg.polygamma(wrong, x)
 
 
 def test_shifted_and_scaled_logarithms() -> None:

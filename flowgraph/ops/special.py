@@ -83,7 +83,7 @@ polygamma_op: Op = define(
 )
 
 
-def polygamma(n: int, x: Any) -> Tensor:
+def polygamma(n: Any, x: Any) -> Tensor:
     """The derivative of order `n`, an integer, of digamma at `x`.
 
     >>> import flowgraph as fg
