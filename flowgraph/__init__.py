@@ -12,6 +12,8 @@ from typing import Any as _Any
 
 from numpy import (
     bool as bool,
+    complex64 as complex64,
+    complex128 as complex128,
     float32 as float32,
     float64 as float64,
     int8 as int8,
@@ -29,11 +31,14 @@ from flowgraph.graph import Graph as Graph, interpret as interpret
 from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
 from flowgraph.ops import random as random
 from flowgraph.ops.activations import *
+from flowgraph.ops.comparison import *
 from flowgraph.ops.complex import *
 from flowgraph.ops.create import *
 from flowgraph.ops.decompositions import *
+from flowgraph.ops.dtypes import *
 from flowgraph.ops.einsum import *
 from flowgraph.ops.elementwise import *
+from flowgraph.ops.exponential import *
 from flowgraph.ops.gather import *
 from flowgraph.ops.interchange import *
 from flowgraph.ops.linalg import *

@@ -129,7 +129,8 @@ def gradient(targets: Any, sources: Any, output_gradients: Any = None, unconnect
     """The gradients of the sum of `targets` with respect to `sources`, in the structure of `sources`.
 
     Sources that no target depends on have the gradient None, or zeros with `unconnected="zero"`. The gradients are
-    tensors like any other and can be differentiated again.
+    tensors like any other and can be differentiated again. By a complex source z = x + iy a real target L has the
+    gradient dL/dx + i dL/dy, as in TensorFlow.
 
     >>> import flowgraph as fg
     >>> x = fg.constant(3.0)

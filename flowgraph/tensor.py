@@ -14,6 +14,7 @@ from flowgraph.context import Hooks
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.graph import Node
 from flowgraph.op import OPS, Op
+from flowgraph.operators import Operators
 from flowgraph.types import Dim, Shape, as_dtype
 
 
@@ -36,7 +37,7 @@ class _Threads:
         return get
 
 
-class Tensor:
+class Tensor(Operators):
     """A handle on a value that is computed when it is asked for.
 
     `shape` is a tuple of ints (or Dims, inside a traced function), `dtype` a numpy dtype. Arithmetic, comparison and
@@ -46,7 +47,6 @@ class Tensor:
     __slots__ = ("__weakref__", "node")
 
     __array_priority__ = 1000  # numpy arrays on the left hand leave arithmetic to us
-    __hash__ = object.__hash__  # `==` is elementwise, so tensors are told apart by identity
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -175,92 +175,6 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         return (self[index] for index in range(len(self)))
 
-    # Operators.
-
-    def __add__(self, other: Any) -> Tensor:
-        return _binary("add", self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return _binary("add", other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return _binary("subtract", self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return _binary("subtract", other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return _binary("multiply", self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return _binary("multiply", other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return _binary("divide", self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return _binary("divide", other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return _binary("power", self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return _binary("power", other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return _binary("matmul", self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return _binary("matmul", other, self)
-
-    def __neg__(self) -> Tensor:
-        return OPS["negative"](self)  # type: ignore[no-any-return]
-
-    def __pos__(self) -> Tensor:
-        return self
-
-    def __abs__(self) -> Tensor:
-        return OPS["abs"](self)  # type: ignore[no-any-return]
-
-    def __lt__(self, other: Any) -> Tensor:
-        return _binary("less", self, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return _binary("less_equal", self, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return _binary("greater", self, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return _binary("greater_equal", self, other)
-
-    def __eq__(self, other: object) -> Any:
-        return _binary("equal", self, other)
-
-    def __ne__(self, other: object) -> Any:
-        return _binary("not_equal", self, other)
-
-    def __and__(self, other: Any) -> Tensor:
-        return _binary("bitwise_and", self, other)
-
-    def __rand__(self, other: Any) -> Tensor:
-        return _binary("bitwise_and", other, self)
-
-    def __or__(self, other: Any) -> Tensor:
-        return _binary("bitwise_or", self, other)
-
-    def __ror__(self, other: Any) -> Tensor:
-        return _binary("bitwise_or", other, self)
-
-    def __xor__(self, other: Any) -> Tensor:
-        return _binary("bitwise_xor", self, other)
-
-    def __rxor__(self, other: Any) -> Tensor:
-        return _binary("bitwise_xor", other, self)
-
-    def __invert__(self) -> Tensor:
-        return OPS["bitwise_invert"](self)  # type: ignore[no-any-return]
-
     def __getitem__(self, key: Any) -> Tensor:
         parts = _index(key, self.ndim)
         result: Tensor = OPS["getitem"](self, key=parts)
@@ -309,6 +223,8 @@ class Tensor:
     # numpy meets tensors without losing gradients.
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if ufunc is np.divmod and method == "__call__" and not kwargs:  # the one that has two results
+            return OPS["floor_divide"](*inputs), OPS["remainder"](*inputs)
         op = _by_ufunc().get(ufunc)
         if op is None or method != "__call__" or kwargs:
             raise UsageError(
@@ -407,23 +323,6 @@ def value_text(value: np.ndarray[Any, Any]) -> str:
     """An array as `repr` of a tensor shows it; several lines begin on a new one, as in TensorFlow."""
     text = repr(value) if value.ndim else str(value)
     return f"\n{text}" if "\n" in text else text
-
-
-_OPERANDS: frozenset[type] = frozenset({Tensor, bool, int, float, complex, np.ndarray, list, tuple})
-_OPERAND_MARKS = ("__flowgraph_tensor__", "__array__", "__dask_graph__")
-
-
-def _is_operand(value: Any) -> bool:
-    if type(value) in _OPERANDS or isinstance(value, int | float):
-        return True
-    return any(hasattr(value, mark) for mark in _OPERAND_MARKS)
-
-
-def _binary(name: str, left: Any, right: Any) -> Tensor:
-    """An operator; what can not become a tensor is left to the other operand's class."""
-    if not (_is_operand(left) and _is_operand(right)):
-        return NotImplemented  # type: ignore[no-any-return]
-    return OPS[name](left, right)  # type: ignore[no-any-return]
 
 
 def _index(key: Any, rank: int) -> tuple[Any, ...]:

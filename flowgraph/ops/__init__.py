@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from flowgraph.ops import (
     activations,
+    comparison,
     complex,
     create,
     decompositions,
+    dtypes,
     einsum,
     elementwise,
+    exponential,
     fft,
     gather,
     index,
@@ -29,11 +32,14 @@ from flowgraph.ops import (
 
 __all__ = [
     "activations",
+    "comparison",
     "complex",
     "create",
     "decompositions",
+    "dtypes",
     "einsum",
     "elementwise",
+    "exponential",
     "fft",
     "gather",
     "index",

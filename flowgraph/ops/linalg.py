@@ -8,6 +8,7 @@ import numpy as np
 
 from flowgraph.errors import ShapeError
 from flowgraph.op import Call, define
+from flowgraph.ops.complex import conj
 from flowgraph.ops.shape import expand_dims, numbers_dtype, squeeze
 from flowgraph.tensor import Tensor
 
@@ -42,15 +43,18 @@ def _matmul_call(types: Any, attrs: Any) -> Call:
 
 def _matmul_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Any:
     if x.ndim == 1 and y.ndim == 1:
-        return (lambda: g * y, lambda: g * x)
+        return (lambda: g * conj(y), lambda: g * conj(x))
     if x.ndim == 1:
         return (
-            lambda: squeeze(expand_dims(g, -2) @ y.mT, -2),
-            lambda: expand_dims(x, -1) @ expand_dims(g, -2),
+            lambda: squeeze(expand_dims(g, -2) @ conj(y).mT, -2),
+            lambda: expand_dims(conj(x), -1) @ expand_dims(g, -2),
         )
     if y.ndim == 1:
-        return (lambda: expand_dims(g, -1) @ expand_dims(y, 0), lambda: squeeze(x.mT @ expand_dims(g, -1), -1))
-    return (lambda: g @ y.mT, lambda: x.mT @ g)
+        return (
+            lambda: expand_dims(g, -1) @ expand_dims(conj(y), 0),
+            lambda: squeeze(conj(x).mT @ expand_dims(g, -1), -1),
+        )
+    return (lambda: g @ conj(y).mT, lambda: conj(x).mT @ g)
 
 
 matmul = define(
@@ -84,7 +88,7 @@ inner = define(
     call=lambda types, attrs: Call(
         "dot({0}, {1}, {out})" if types[0].ndim == 1 else "dot({0}.ravel(), {1}.ravel(), {out})", {"dot": np.dot}
     ),
-    gradient=lambda g, out, x, y: (lambda: g * y, lambda: g * x),
+    gradient=lambda g, out, x, y: (lambda: g * conj(y), lambda: g * conj(x)),
     flops=2,
     samples=lambda: [(((3, 4), (3, 4)), {}), (((5,), (5,)), {})],
     doc="The sum of the products of the elements of two tensors of one shape.",

@@ -11,7 +11,8 @@ from flowgraph.context import Hooks
 from flowgraph.errors import ShapeError
 from flowgraph.op import Call, Monoid, Op, define
 from flowgraph.ops import numerics
-from flowgraph.ops.elementwise import common_float, exp, sqrt, where
+from flowgraph.ops.elementwise import exp, sqrt, where
+from flowgraph.ops.rules import common_float
 from flowgraph.ops.shape import broadcast_like, expand_dims, size
 from flowgraph.tensor import Tensor
 from flowgraph.types import DEFAULT_INT, normal_axes, normal_axis
