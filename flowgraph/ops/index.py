@@ -19,6 +19,8 @@ def _slice_bounds(part: Any, length: Size) -> tuple[int, int, Size]:
     if isinstance(length, int):
         begin, end, stride = slice(start, stop, step).indices(length)
         return begin, stride, len(range(begin, end, stride))
+    if (start, stop, step) == (None, None, -1):
+        return -1, -1, length
     begin, stride = start or 0, 1 if step is None else step
     if stride != 1 or begin < 0 or (stop is not None and stop >= 0):
         raise ShapeError(
