@@ -116,7 +116,8 @@ def _others(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """For each element the product of all others over `axes`, without a division: elements may be 0."""
     *rest, last = axes
     before, after = (cumulative_prod(x, axis=last, exclusive=True, reverse=reverse) for reverse in (False, True))
-    return before * after * _others(prod(x, axis=last, keepdims=True), tuple(rest)) if rest else before * after
+    own: Tensor = before * after
+    return own * _others(prod(x, axis=last, keepdims=True), tuple(rest)) if rest else own
 
 
 prod: Op = define(
@@ -127,9 +128,7 @@ prod: Op = define(
     dtype=summed_dtype,
     combine="multiply",
     call=_reduce_call(np.multiply),
-    gradient=lambda g, out, x, axes, keepdims: (
-        (spread(g, x, axes, keepdims) * _others(x, axes) if axes else g),
-    ),
+    gradient=lambda g, out, x, axes, keepdims: ((spread(g, x, axes, keepdims) * _others(x, axes) if axes else g),),
     samples=lambda: [
         *_samples(),
         (((3, 4),), {"axis": ()}),

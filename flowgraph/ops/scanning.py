@@ -80,9 +80,7 @@ def _scan_factors(types: Any, attrs: Any) -> str:
     return f"{operand} -> {result.replace('[', '[n')}" if attrs["include_initial"] else f"{operand} -> {result}"
 
 
-def _scan(
-    ufunc: np.ufunc, first: int, x: Any, axis: int, include_initial: bool, exclusive: bool, reverse: bool
-) -> Any:
+def _scan(ufunc: np.ufunc, first: int, x: Any, axis: int, include_initial: bool, exclusive: bool, reverse: bool) -> Any:
     lines = np.flip(x, axis) if reverse else x
     result = ufunc.accumulate(lines, axis, x.dtype)
     if include_initial or exclusive:
@@ -151,8 +149,8 @@ cumulative_sum: Op = define(
     gradient=_sum_gradient,
     samples=_scan_samples,
     doc=(
-        "The sums of the elements up to each one along `axis`; with `include_initial` a 0 comes first, with `exclusive` "
-        "each sum ends before the element, with `reverse` they run from the end."
+        "The sums of the elements up to each one along `axis`; with `include_initial` a 0 comes first, with "
+        "`exclusive` each sum ends before the element, with `reverse` they run from the end."
     ),
 )
 cumulative_prod: Op = define(
@@ -162,7 +160,10 @@ cumulative_prod: Op = define(
     attrs=_scan_attrs,
     dtype=summed_dtype,
     gradient=_prod_gradient,
-    samples=lambda: [*_scan_samples(), ((np.array([[2.0, 0.0, 3.0, 0.0, 4.0], [0.0, 1.0, 2.0, 3.0, 4.0]]),), {"axis": 1})],
+    samples=lambda: [
+        *_scan_samples(),
+        ((np.array([[2.0, 0.0, 3.0, 0.0, 4.0], [0.0, 1.0, 2.0, 3.0, 4.0]]),), {"axis": 1}),
+    ],
     doc=(
         "The products of the elements up to each one along `axis`; with `include_initial` a 1 comes first, with "
         "`exclusive` each product ends before the element, with `reverse` they run from the end."
@@ -197,21 +198,21 @@ def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = 
     >>> fg.diff(fg.constant([1, 4, 9]), prepend=[0]).tolist()
     [1, 3, 5]
     """
-    x = convert(x)
-    at = normal_axis(axis, x.ndim)
-    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+    given = convert(x)
+    at = normal_axis(axis, given.ndim)
+    if n < 0:
         raise UsageError(f"diff with n={n!r}", "that is no number of times", "Give an integer from 0 on.")
     ends = [None if one is None else convert(one) for one in (prepend, append)]
     for one in ends:
-        if one is not None and one.ndim != x.ndim:
+        if one is not None and one.ndim != given.ndim:
             raise ShapeError(
-                f"diff of {x.type} joined to {one.type}", "they differ in their number of axes", "Reshape it first."
+                f"diff of {given.type} joined to {one.type}", "they differ in their number of axes", "Reshape it first."
             )
-    parts = [one for one in (ends[0], x, ends[1]) if one is not None]
-    x = concat(parts, axis=at) if len(parts) > 1 else x
+    parts = [one for one in (ends[0], given, ends[1]) if one is not None]
+    result = concat(parts, axis=at) if len(parts) > 1 else given
     for _ in range(n):
-        x = x[along(at, slice(1, None))] - x[along(at, slice(None, -1))]
-    return x
+        result = result[along(at, slice(1, None))] - result[along(at, slice(None, -1))]
+    return result
 
 
 # What the gradients of products are made of.
