@@ -23,6 +23,7 @@ from flowgraph.ops import (
     shard,
     sorting,
     special,
+    subscript,
     trig,
 )
 
@@ -47,5 +48,6 @@ __all__ = [
     "shard",
     "sorting",
     "special",
+    "subscript",
     "trig",
 ]
