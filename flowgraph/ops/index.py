@@ -143,7 +143,6 @@ scatter_slice: Op = define(
 )
 
 
-
 def _set_slice(x: Any, value: Any, key: Any) -> Any:
     result = np.array(x, order="C")
     result[numpy_key(key)] = value

@@ -20,7 +20,7 @@ from flowgraph.leaves import as_array, scalar
 from flowgraph.ops.elementwise import where
 from flowgraph.ops.gather import common_shape, index_tensor
 from flowgraph.ops.index import getitem, numpy_key, set_slice
-from flowgraph.ops.picking import block_at, gather_at, picked_shape, set_at
+from flowgraph.ops.picking import gather_at, set_at
 from flowgraph.ops.shape import broadcast_like, broadcast_to, expand_dims, reshape
 from flowgraph.tensor import Tensor, tensor_of
 
@@ -205,7 +205,7 @@ def replaced(x: Tensor, key: Any, value: Any) -> Tensor:
     part: Tensor = x if _is_trivial(parsed) else getitem(x, key=parsed.slices)
     wanted = gather_at(part, *parsed.indices, axes=parsed.axes)
     part = set_at(part, _fitted(new, wanted), *parsed.indices, axes=parsed.axes)
-    return part if _is_trivial(parsed) else set_slice(x, part, key=parsed.slices)  # type: ignore[no-any-return]
+    return part if _is_trivial(parsed) else set_slice(x, part, key=parsed.slices)
 
 
 def _sole_mask(key: Any) -> Tensor | None:
