@@ -44,6 +44,7 @@ from flowgraph.ops.reduce import *
 from flowgraph.ops.rounding import *
 from flowgraph.ops.scanning import *
 from flowgraph.ops.segments import *
+from flowgraph.ops.sets import *
 from flowgraph.ops.shape import *
 from flowgraph.ops.shard import *
 from flowgraph.ops.sorting import *

@@ -102,9 +102,9 @@ def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", constant_values: Any
     if kind == "CONSTANT":
         value: Any = constant_values
         if isinstance(value, bool | int | float | complex):
-            kind = next(one for one in (bool, int, float, complex) if isinstance(value, one))
+            python = next(one for one in (bool, int, float, complex) if isinstance(value, one))
             value = np.asarray(
-                value, x.dtype if x.dtype.kind == "b" and value in (0, 1) else promote_scalar(kind, x.dtype)
+                value, x.dtype if x.dtype.kind == "b" and value in (0, 1) else promote_scalar(python, x.dtype)
             )
         return apply(pad_op, (x, value), {"paddings": pairs})  # type: ignore[no-any-return]
     if kind not in ("REFLECT", "SYMMETRIC"):
