@@ -64,6 +64,7 @@ from flowgraph.train import History as History, fit as fit
 # TensorFlow's spellings.
 reduce_sum, reduce_mean, reduce_max, reduce_min = sum, mean, max, min
 reduce_std, reduce_variance, reduce_logsumexp = std, var, logsumexp
+reduce_prod, reduce_any, reduce_all = prod, any, all
 
 
 def __getattr__(name: str) -> _Any:

@@ -10,8 +10,8 @@ import numpy as np
 
 def matrix_diag(x: Any, offset: int = 0, rows: int | None = None, columns: int | None = None) -> Any:
     count = x.shape[-1]
-    rows = count + max(-offset, 0) if rows is None else rows
-    columns = count + max(offset, 0) if columns is None else columns
+    rows = count + abs(offset) if rows is None else rows
+    columns = count + abs(offset) if columns is None else columns
     result = np.zeros((*x.shape[:-1], rows, columns), x.dtype)
     for k in range(count):
         result[..., k + max(-offset, 0), k + max(offset, 0)] = x[..., k]

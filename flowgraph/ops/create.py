@@ -91,7 +91,7 @@ def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None =
     if copy:
         return astype(obj, dtype=wanted or obj.dtype) if isinstance(obj, Tensor) else constant(obj, dtype)
     tensor = own(obj, wanted)
-    if copy is False and (not hasattr(obj, "dtype") or tensor.dtype != (wanted or tensor.dtype)):
+    if copy is False and (not hasattr(obj, "dtype") or obj.dtype != (wanted or tensor.dtype)):
         raise UsageError(
             f"{type(obj).__name__} as a tensor of {wanted or tensor.dtype} with copy=False",
             "it has no such memory to share",

@@ -269,8 +269,7 @@ def _matrix_diag_attrs(
     if not x.ndim or isinstance(x.shape[-1], Dim):
         raise ShapeError(f"a matrix with diagonal {x}", "that has no axis of known length", "Give a vector.")
     own = x.shape[-1]
-    rows = own + max(-offset, 0) if rows is None else rows
-    columns = own + max(offset, 0) if columns is None else columns
+    rows, columns = (own + abs(offset) if given is None else given for given in (rows, columns))
     if _diagonal_span(rows, columns, offset) != own:
         raise ShapeError(
             f"a matrix of shape {(rows, columns)} with {x} on diagonal {offset}",

@@ -137,17 +137,24 @@ def flat_positions(indices: Any, shape: tuple[int, ...], axes: tuple[int, ...], 
     return places.reshape(-1), int(np.prod(lengths))
 
 
+BLOCK = 1 << 20
+"""The elements that are added at a time: their places are written out."""
+
+
 def sum_rows(positions: Any, rows: Any, count: int) -> Any:
-    """`count` rows: the sum of the given rows of each position. In a fixed order, and faster than `np.add.at`."""
-    if rows.ndim == 1 and rows.dtype.kind == "f" and rows.dtype.itemsize <= 8:
-        return np.bincount(positions, rows, count).astype(rows.dtype)
-    result = np.zeros((count, *rows.shape[1:]), rows.dtype)
-    if len(positions) and rows.size:
-        order = np.argsort(positions, kind="stable")
-        places = positions[order]
-        starts = np.flatnonzero(np.diff(places, prepend=-1))
-        result[places[starts]] = np.add.reduceat(rows[order], starts, 0, rows.dtype)
-    return result
+    """`count` rows: the sum of the given rows of each position, added one after the other.
+
+    Element by element, for `np.add.at` is quick for vectors alone (measured: 2 to 4 times faster than by rows, or
+    than sorting and `np.add.reduceat`).
+    """
+    width = int(np.prod(rows.shape[1:]))
+    result = np.zeros(count * width, rows.dtype)
+    flat, columns = rows.reshape(len(positions), width), np.arange(width)
+    step = max(BLOCK // max(width, 1), 1)
+    for low in range(0, len(positions), step):
+        places = positions[low : low + step, None] * width + columns
+        np.add.at(result, places.reshape(-1), flat[low : low + step].reshape(-1))
+    return result.reshape(count, *rows.shape[1:])
 
 
 def _scatter_at(values: Any, *indices: Any, axes: tuple[int, ...], batch: int, shape: tuple[int, ...]) -> Any:
