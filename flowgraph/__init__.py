@@ -42,12 +42,15 @@ from flowgraph.ops.exponential import *
 from flowgraph.ops.gather import *
 from flowgraph.ops.interchange import *
 from flowgraph.ops.linalg import *
+from flowgraph.ops.matrices import *
 from flowgraph.ops.nn import *
 from flowgraph.ops.random import set_seed as set_seed
 from flowgraph.ops.rearrange import *
 from flowgraph.ops.reduce import *
 from flowgraph.ops.rounding import *
 from flowgraph.ops.scanning import *
+from flowgraph.ops.segments import *
+from flowgraph.ops.sets import *
 from flowgraph.ops.shape import *
 from flowgraph.ops.shard import *
 from flowgraph.ops.sorting import *
@@ -67,6 +70,7 @@ from flowgraph.train import History as History, fit as fit
 # TensorFlow's spellings.
 reduce_sum, reduce_mean, reduce_max, reduce_min = sum, mean, max, min
 reduce_std, reduce_variance, reduce_logsumexp = std, var, logsumexp
+reduce_prod, reduce_any, reduce_all = prod, any, all
 
 
 def __getattr__(name: str) -> _Any:

@@ -332,7 +332,7 @@ class GradientTape:
         for node, watched in self._watched.items():
             if not isinstance(watched, Tensor):
                 versions.setdefault(id(watched), []).append(node)
-        xs = [versions[id(one)] if id(one) in versions else [convert(one).node] for one in tree.flatten(sources)]
+        xs = [versions[id(one)] if id(one) in versions else [self._node_of(one)] for one in tree.flatten(sources)]
         connected = self._connected()
         # A version of a variable is where its gradient ends, even if an assignment in a traced function computed it.
         ends = {node for nodes in versions.values() for node in nodes}
@@ -341,6 +341,13 @@ class GradientTape:
         if not self.persistent:
             self._inputs = {}  # lets go of everything that was recorded
         return tree.unflatten(sources, _gradients(records, ys, xs, output_gradients, unconnected, hidden))
+
+    def _node_of(self, source: Any) -> Node:
+        """The node meant by `source`: of a tensor that was assigned to since, the one that is watched."""
+        node = convert(source).node
+        if node in self._watched:
+            return node
+        return next((old for old, handle in reversed(self._watched.items()) if handle is source), node)
 
     def _connected(self) -> set[Node]:
         """The recorded nodes that depend on something watched, and what is watched."""

@@ -176,12 +176,15 @@ class Tensor(Operators):
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, key: Any) -> Tensor:
-        parts = _index(key, self.ndim)
-        result: Tensor = OPS["getitem"](self, key=parts)
-        if isinstance(self.node.memo, np.ndarray):  # a view of a known value costs nothing, and is data like any other
-            view = self.node.memo[tuple(slice(*one[1:]) if isinstance(one, tuple) else one for one in parts)]
-            result.node.memo, result.node.depth = np.asarray(view), 0  # it remembers its operand, whose memory it holds
-        return result
+        return Hooks.subscript(self, key)  # type: ignore[no-any-return]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Let this handle stand for a tensor in which the elements at `key` are `value`; no memory is written to.
+
+        What was computed from the tensor before keeps its value, and a tape that watches the tensor watches the value
+        that it had: the gradient with respect to it is with respect to that value.
+        """
+        Hooks.assign(self, key, value)
 
     # The methods that numpy people type without thinking.
 
@@ -323,36 +326,6 @@ def value_text(value: np.ndarray[Any, Any]) -> str:
     """An array as `repr` of a tensor shows it; several lines begin on a new one, as in TensorFlow."""
     text = repr(value) if value.ndim else str(value)
     return f"\n{text}" if "\n" in text else text
-
-
-def _index(key: Any, rank: int) -> tuple[Any, ...]:
-    """`key` as a tuple of ints, (start, stop, step) and None, one entry for each axis that it names."""
-    parts = key if isinstance(key, tuple) else (key,)
-    named = sum(1 for part in parts if part is not None and part is not Ellipsis)
-    if named > rank:
-        raise ShapeError(f"{named} indices", f"the tensor has {rank} axes", "Drop the indices that are too many.")
-    if sum(1 for part in parts if part is Ellipsis) > 1:
-        raise UsageError("x[..., ...]", "an index holds '...' twice", "Write ':' for each axis of one of them.")
-    result: list[Any] = []
-    for part in parts:
-        if part is Ellipsis:
-            result += [("slice", None, None, None)] * (rank - named)
-        elif isinstance(part, slice):
-            result.append(("slice", *(None if v is None else _place(v) for v in (part.start, part.stop, part.step))))
-        else:
-            result.append(None if part is None else _place(part))
-    return tuple(result)
-
-
-def _place(part: Any) -> int:
-    """An index or a bound of a slice as an int."""
-    if isinstance(part, bool | np.bool_) or not hasattr(part, "__index__") or np.ndim(part) != 0:
-        raise UsageError(
-            f"x[{part.type if isinstance(part, Tensor) else repr(part)}]",
-            "indices are integers, slices, ... and None here",
-            "Use `fg.where` for a choice by condition.",
-        )
-    return int(part.__index__())
 
 
 @lru_cache(maxsize=1)

@@ -822,3 +822,8 @@ def test_contractions_come_early_so_that_buffers_are_used_again() -> None:
     (loop,) = (stage.kernel for stage in step.stages if "for low" in stage.kernel.source)
     wide = re.findall(rf"b\d+ = empty\({8 * step.plan.tile['rows']}, f4\)", loop.source)
     assert len(wide) == 3  # both hidden layers, and the gradient on its way
+
+
+def test_rows_that_only_lengths_name() -> None:
+    """What is whole may have the length of rows that nobody computes: only the shape of the sum is asked for."""
+    assert float(fg.grad(lambda a: (a + fg.arange(3.0))[1])(2.0)) == 1
