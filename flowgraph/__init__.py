@@ -24,7 +24,7 @@ from numpy import (
     uint64 as uint64,
 )
 
-from flowgraph import collection as collection, errors as errors, keras as keras
+from flowgraph import collection as collection, errors as errors, keras as keras, linalg as linalg
 from flowgraph.graph import Graph as Graph, interpret as interpret
 from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
 from flowgraph.ops import random as random
@@ -36,6 +36,7 @@ from flowgraph.ops.einsum import *
 from flowgraph.ops.elementwise import *
 from flowgraph.ops.gather import *
 from flowgraph.ops.linalg import *
+from flowgraph.ops.norms import *
 from flowgraph.ops.nn import *
 from flowgraph.ops.random import set_seed as set_seed
 from flowgraph.ops.rearrange import *

@@ -25,6 +25,8 @@ class Hooks:
     """The mean of a tensor; filled by the room of operations, for it is made of two."""
     collection: Any
     """The functions of the Dask collection protocol, by name, each taking the tensor first."""
+    libraries_loaded: Callable[[], None] = staticmethod(lambda: None)
+    """To call where a kernel function has imported a library that may bring a BLAS of its own."""
     pending_limit = 1000
     """Above so many nodes that wait for evaluation the graph is run at once."""
 

@@ -6,14 +6,27 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.apply import convert
 from flowgraph.errors import ShapeError
-from flowgraph.op import Call, define
-from flowgraph.ops.shape import expand_dims, numbers_dtype, squeeze
+from flowgraph.op import OPS, Call, Op, define
+from flowgraph.ops.shape import expand_dims, numbers_dtype, reshape, squeeze, transpose
 from flowgraph.tensor import Tensor
+from flowgraph.types import normal_axis
 
 __all__ = [
     "matmul",
+    "matrix_transpose",
 ]
+
+
+def conjugate(x: Tensor) -> Tensor:
+    """`x` with the sign of its imaginary part changed; a real tensor as it is."""
+    return OPS["conj"](x) if x.dtype.kind == "c" else x  # type: ignore[no-any-return]
+
+
+def adjoint(x: Tensor) -> Tensor:
+    """The conjugate transposes of the matrices in the last two axes."""
+    return conjugate(x).mT
 
 
 def _matmul_factors(types: Any, attrs: Any) -> str:
@@ -42,15 +55,18 @@ def _matmul_call(types: Any, attrs: Any) -> Call:
 
 def _matmul_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Any:
     if x.ndim == 1 and y.ndim == 1:
-        return (lambda: g * y, lambda: g * x)
+        return (lambda: g * conjugate(y), lambda: g * conjugate(x))
     if x.ndim == 1:
         return (
-            lambda: squeeze(expand_dims(g, -2) @ y.mT, -2),
-            lambda: expand_dims(x, -1) @ expand_dims(g, -2),
+            lambda: squeeze(expand_dims(g, -2) @ adjoint(y), -2),
+            lambda: expand_dims(conjugate(x), -1) @ expand_dims(g, -2),
         )
     if y.ndim == 1:
-        return (lambda: expand_dims(g, -1) @ expand_dims(y, 0), lambda: squeeze(x.mT @ expand_dims(g, -1), -1))
-    return (lambda: g @ y.mT, lambda: x.mT @ g)
+        return (
+            lambda: expand_dims(g, -1) @ expand_dims(conjugate(y), 0),
+            lambda: squeeze(adjoint(x) @ expand_dims(g, -1), -1),
+        )
+    return (lambda: g @ adjoint(y), lambda: adjoint(x) @ g)
 
 
 matmul = define(
@@ -74,7 +90,7 @@ matmul = define(
     doc="The matrix product over the last two axes; leading axes broadcast. A vector is a row left, a column right.",
 )
 
-inner = define(
+inner_product = define(
     "inner_product",
     lambda types, attrs: f"{_axes(types[0].ndim)}, {_axes(types[0].ndim)} ->",
     lambda x, y: np.dot(np.ravel(x), np.ravel(y)),
@@ -84,7 +100,7 @@ inner = define(
     call=lambda types, attrs: Call(
         "dot({0}, {1}, {out})" if types[0].ndim == 1 else "dot({0}.ravel(), {1}.ravel(), {out})", {"dot": np.dot}
     ),
-    gradient=lambda g, out, x, y: (lambda: g * y, lambda: g * x),
+    gradient=lambda g, out, x, y: (lambda: g * conjugate(y), lambda: g * conjugate(x)),
     flops=2,
     samples=lambda: [(((3, 4), (3, 4)), {}), (((5,), (5,)), {})],
     doc="The sum of the products of the elements of two tensors of one shape.",
@@ -93,3 +109,81 @@ inner = define(
 
 def _axes(rank: int) -> str:
     return " ".join(f"a{axis}" for axis in range(rank))
+
+
+def matrix_transpose(x: Any, /) -> Tensor:
+    """The transposes of the matrices in the last two axes.
+
+    >>> import flowgraph as fg
+    >>> fg.matrix_transpose([[1, 2], [3, 4]]).tolist()
+    [[1, 3], [2, 4]]
+    """
+    return convert(x).mT
+
+
+def outer(x1: Any, x2: Any, /) -> Tensor:
+    """The products of each element of one vector with each of another.
+
+    >>> import flowgraph as fg
+    >>> fg.linalg.outer([1, 2], [3, 4]).tolist()
+    [[3, 4], [6, 8]]
+    """
+    x, y = convert(x1), convert(x2)
+    if x.ndim != 1 or y.ndim != 1:
+        raise ShapeError(f"outer of {x.type} and {y.type}", "they are no vectors", "Give two tensors of one axis.")
+    return expand_dims(x, -1) * y
+
+
+def kron(a: Any, b: Any) -> Tensor:
+    """The Kronecker product: each element of `a` times all of `b`, as one block. Missing axes of length 1 lead.
+
+    >>> import flowgraph as fg
+    >>> fg.linalg.kron([1, 10], [1, 2]).tolist()
+    [1, 2, 10, 20]
+    """
+    x, y = convert(a), convert(b)
+    rank = max(x.ndim, y.ndim)
+    first, second = (reshape(one, (1,) * (rank - one.ndim) + one.shape) for one in (x, y))
+    pairs = list(zip(first.shape, second.shape, strict=True))
+    left = reshape(first, tuple(length for m, _ in pairs for length in (m, 1)))
+    right = reshape(second, tuple(length for _, n in pairs for length in (1, n)))
+    return reshape(left * right, tuple(m * n for m, n in pairs))  # type: ignore[no-any-return]
+
+
+cross_op: Op = define(
+    "cross",
+    "... [c], ... [c] -> ... [c]",
+    np.linalg.cross,
+    dtype=numbers_dtype,
+    gradient=lambda g, out, x, y: (lambda: cross_op(conjugate(y), g), lambda: cross_op(g, conjugate(x))),
+    flops=3,
+    samples=lambda: [(((3,), (3,)), {}), (((5, 3), (5, 3)), {}), (((5, 1, 3), (4, 3)), {})],
+    doc="The cross products of the vectors of three elements in the last axis.",
+)
+
+
+def cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
+    """The cross products of vectors of three elements along `axis`; other axes broadcast.
+
+    >>> import flowgraph as fg
+    >>> fg.linalg.cross([1, 0, 0], [0, 1, 0]).tolist()
+    [0, 0, 1]
+    """
+    x, y = convert(x1), convert(x2)
+    rank = max(x.ndim, y.ndim)
+    back = normal_axis(axis, rank) - rank
+    if min(x.ndim, y.ndim) < -back or x.shape[back] != 3 or y.shape[back] != 3:
+        raise ShapeError(
+            f"cross of {x.type} and {y.type} along axis {axis}", "the vectors must have 3 elements", "Name their axis."
+        )
+    if back == -1:
+        return cross_op(x, y)  # type: ignore[no-any-return]
+    product = cross_op(*(transpose(one, axes=_moved(one.ndim, back, -1)) for one in (x, y)))
+    return transpose(product, axes=_moved(rank, -1, back))  # type: ignore[no-any-return]
+
+
+def _moved(rank: int, source: int, target: int) -> tuple[int, ...]:
+    """The order of axes in which the axis `source` stands at `target`; both are counted from the end."""
+    axes = [axis for axis in range(rank) if axis != rank + source]
+    axes.insert(rank + target, rank + source)
+    return tuple(axes)
