@@ -36,8 +36,8 @@ from flowgraph.ops.einsum import *
 from flowgraph.ops.elementwise import *
 from flowgraph.ops.gather import *
 from flowgraph.ops.linalg import *
-from flowgraph.ops.norms import *
 from flowgraph.ops.nn import *
+from flowgraph.ops.norms import *
 from flowgraph.ops.random import set_seed as set_seed
 from flowgraph.ops.rearrange import *
 from flowgraph.ops.reduce import *

@@ -382,9 +382,7 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
         for part, axes, of_type in zip(parts[-1], binding.results, node.types, strict=True):
             assert part.shape == lengths(axes, of_type.shape, piece), f"{node} cut along {factor}: shape {part.shape}"
     if not contracted:
-        where = [
-            next(n for n, axis in enumerate(axes) if axis.factors[:1] == (factor,)) for axes in binding.results
-        ]
+        where = [next(n for n, axis in enumerate(axes) if axis.factors[:1] == (factor,)) for axes in binding.results]
         return [np.concatenate(some, axis) for some, axis in zip(zip(*parts, strict=True), where, strict=True)]
     if monoid is not None:
         state = parts[0]

@@ -16,7 +16,7 @@ from flowgraph.errors import GradientError, ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.ops.diagonals import band_part, diag
 from flowgraph.ops.elementwise import where
-from flowgraph.ops.linalg import adjoint, conjugate
+from flowgraph.ops.linalg import adjoint
 from flowgraph.ops.shape import concat, expand_dims
 from flowgraph.ops.solvers import lapack_dtype, real_dtype, real_result, same_dtype, triangular_solve, well_posed
 from flowgraph.tensor import Tensor
@@ -51,7 +51,7 @@ class SVDResult(NamedTuple):
 def _symmetric(x: Array) -> Array:
     """The symmetric (Hermitian) part, which is x itself, to the bit, where x is symmetric."""
     halves: Array = x / 2
-    return halves + np.conj(np.swapaxes(halves, -1, -2))  # type: ignore[no-any-return]
+    return halves + np.conj(np.swapaxes(halves, -1, -2))
 
 
 def _hermitian(x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def _square_samples(*attrs: dict[str, Any]) -> Any:
 
 def _cholesky(x: Array, upper: bool) -> Array:
     lower = np.linalg.cholesky(_symmetric(x))
-    return np.conj(np.swapaxes(lower, -1, -2)) if upper else lower  # type: ignore[no-any-return]
+    return np.conj(np.swapaxes(lower, -1, -2)) if upper else lower
 
 
 def _cholesky_gradient(g: Tensor, out: Tensor, x: Tensor, upper: bool) -> Any:
@@ -129,7 +129,7 @@ eigh_op: Op = define(
 def eigh(x: Any, /) -> EighResult:
     """The eigenvalues (ascending) and eigenvectors (columns) of symmetric or Hermitian matrices.
 
-    The symmetric part of `x` is taken. The gradient is finite at equal eigenvalues, though eigenvectors have none there.
+    The symmetric part of `x` is taken. At equal eigenvalues, where eigenvectors have no gradient, it is finite.
 
     >>> import flowgraph as fg
     >>> fg.linalg.eigh([[2.0, 0.0], [0.0, 1.0]]).eigenvalues.tolist()
@@ -140,7 +140,7 @@ def eigh(x: Any, /) -> EighResult:
 
 def _scaled(columns: Tensor, by: Tensor) -> Tensor:
     """The columns of matrices, each times a real number."""
-    return columns * expand_dims(by, -2)
+    return columns * expand_dims(by, -2)  # type: ignore[no-any-return]
 
 
 def _eigvalsh_gradient(g: Tensor, out: Tensor, x: Tensor) -> Any:
@@ -222,10 +222,10 @@ qr_op: Op = define(
     dtype=lambda types, attrs: ((lapack_dtype(types),), (lapack_dtype(types),) * 2),
     gradient=_qr_gradient,
     flops=4,
-    samples=lambda: [
-        ((x,), {}) for x in well_posed((4, 3), (3, 3), (2, 4), (5, 3, 2), (2, 5, 1, 1), (0, 3, 2), (3, 0))
-    ]
-    + [((x,), {"mode": "complete"}) for x in well_posed((3, 3), (5, 2, 3))],
+    samples=lambda: (
+        [((x,), {}) for x in well_posed((4, 3), (3, 3), (2, 4), (5, 3, 2), (2, 5, 1, 1), (0, 3, 2), (3, 0))]
+        + [((x,), {"mode": "complete"}) for x in well_posed((3, 3), (5, 2, 3))]
+    ),
     doc="Matrices Q with orthonormal columns and upper triangular matrices R, whose product is x.",
 )
 
@@ -295,11 +295,13 @@ svd_op: Op = define(
     ),
     gradient=_svd_gradient,
     flops=20,
-    samples=lambda: [
-        ((x,), {"full_matrices": False})
-        for x in well_posed((4, 3), (3, 3), (2, 4), (5, 3, 2), (2, 5, 1, 1), (0, 3, 2), (3, 0))
-    ]
-    + [((x,), {"full_matrices": True}) for x in well_posed((3, 3), (5, 2, 2))],
+    samples=lambda: (
+        [
+            ((x,), {"full_matrices": False})
+            for x in well_posed((4, 3), (3, 3), (2, 4), (5, 3, 2), (2, 5, 1, 1), (0, 3, 2), (3, 0))
+        ]
+        + [((x,), {"full_matrices": True}) for x in well_posed((3, 3), (5, 2, 2))]
+    ),
     doc="U, the singular values in descending order, and V^H, whose product is x.",
 )
 

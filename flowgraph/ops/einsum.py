@@ -55,7 +55,9 @@ def contract(x: Array, y: Array, subscripts: str) -> Array:
     left = [name for name in c if name in a and name not in b]
     right = [name for name in c if name in b and name not in a]
     summed = [name for name in a if name not in c]
-    sizes = dict(zip(a, x.shape[x.ndim - len(a) :], strict=True)) | dict(zip(b, y.shape[y.ndim - len(b) :], strict=True))
+    sizes = dict(zip(a, x.shape[x.ndim - len(a) :], strict=True)) | dict(
+        zip(b, y.shape[y.ndim - len(b) :], strict=True)
+    )
     p = _sorted(x, a, [*batch, *left, *summed])
     q = _sorted(y, b, [*batch, *summed, *right])
     outer = p.shape[: x.ndim - len(a)]
@@ -68,7 +70,7 @@ def contract(x: Array, y: Array, subscripts: str) -> Array:
         q = q.reshape(*q.shape[: y.ndim - len(b)], *together, inner, columns)
         product = p @ q if summed else p * q
         outer = product.shape[: product.ndim - len(batch) - 2]
-    product = product.reshape(*outer, *(sizes[name] for name in (*batch, *left, *right)))
+    product = product.reshape((*outer, *(sizes[name] for name in (*batch, *left, *right))))
     return _sorted(product, "".join((*batch, *left, *right)), c)
 
 
@@ -221,7 +223,9 @@ def _check_lengths(operands: Sequence[_Operand], equation: str) -> dict[str, Siz
             known = sizes.setdefault(name, length)
             if isinstance(known, int) and isinstance(length, int) and known != length:
                 raise ShapeError(
-                    f"einsum {equation!r}", f"axis {name!r} has lengths {known} and {length}", "A letter has one length."
+                    f"einsum {equation!r}",
+                    f"axis {name!r} has lengths {known} and {length}",
+                    "A letter has one length.",
                 )
     return sizes
 
@@ -245,11 +249,11 @@ def _meet(x: _Operand, y: _Operand, keep: str) -> _Operand:
     x, y = _without(x, keep + y.names), _without(y, keep + x.names)
     names = "".join(dict.fromkeys(name for name in x.names + y.names if name in keep))
     ordered = "".join(name for name in keep if name in names)  # the order of the result, where it is the last step
-    terms = ["." * bool(one.dots) + one.names for one in (x, y)]
-    return _Operand(_pair(x.tensor, y.tensor, *terms, "." * bool(x.dots or y.dots) + ordered), ordered)
+    a, b = ("." * bool(one.dots) + one.names for one in (x, y))
+    return _Operand(_pair(x.tensor, y.tensor, a, b, "." * bool(x.dots or y.dots) + ordered), ordered)
 
 
-def einsum(equation: str, *operands: Any) -> Tensor:
+def einsum(equation: Any, *operands: Any) -> Tensor:
     """The sum of products of tensors in Einstein's notation, as numpy and TensorFlow write it.
 
     A letter names an axis; those that the result does not name are summed over; '...' are axes that broadcast. Several
@@ -277,12 +281,13 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         common = promote(common, one.dtype)
     numbers_dtype([one.type for one in tensors], {})
     for step in _path(rest, letters):
-        met, *others = [rest[place] for place in step]
+        chosen = [rest[place] for place in step]
         rest = [one for place, one in enumerate(rest) if place not in step]
-        while others:
-            one = others.pop(0)
-            needed = "".join([letters, *(other.names for other in (*rest, *others))])
-            met = _meet(met, one, "".join(dict.fromkeys(needed)))
+        met = chosen.pop(0)
+        while chosen:
+            other = chosen.pop(0)
+            needed = "".join([letters, *(one.names for one in (*rest, *chosen))])
+            met = _meet(met, other, "".join(dict.fromkeys(needed)))
         rest.append(met)
     (last,) = rest
     return _finished(_without(last, letters), out, common)
@@ -318,9 +323,7 @@ def tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Tensor:
         pair: Any = (range(x.ndim - int(axes), x.ndim), range(int(axes)))
     else:
         pair = [[one] if isinstance(one, int | np.integer) else list(one) for one in axes]
-    first, second = (
-        [normal_axis(axis, one.ndim) for axis in part] for one, part in zip((x, y), pair, strict=True)
-    )
+    first, second = ([normal_axis(axis, one.ndim) for axis in part] for one, part in zip((x, y), pair, strict=True))
     if len(first) != len(second) or len(set(first)) < len(first) or len(set(second)) < len(second):
         raise UsageError(f"tensordot over axes={axes}", "axes do not come in pairs", "Name as many of x1 as of x2.")
     letters = iter(ascii_letters)
@@ -331,7 +334,7 @@ def tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Tensor:
     return einsum(f"{''.join(a)},{''.join(b)}->{''.join(out)}", x, y)
 
 
-def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
+def vecdot(x1: Any, x2: Any, /, *, axis: Any = -1) -> Tensor:
     """The dot products of the vectors along `axis`; other axes broadcast. The first operand is conjugated.
 
     >>> import flowgraph as fg
@@ -353,7 +356,7 @@ def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
 def _last(x: Tensor, axis: int) -> Tensor:
     """`x` with `axis`, counted from the end, as the last one."""
     at = x.ndim + axis
-    return x if axis == -1 else transpose(x, axes=(*(one for one in range(x.ndim) if one != at), at))  # type: ignore[no-any-return]
+    return x if axis == -1 else transpose(x, axes=(*(one for one in range(x.ndim) if one != at), at))
 
 
 def inner(a: Any, b: Any) -> Tensor:

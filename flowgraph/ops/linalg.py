@@ -21,7 +21,7 @@ __all__ = [
 
 def conjugate(x: Tensor) -> Tensor:
     """`x` with the sign of its imaginary part changed; a real tensor as it is."""
-    return OPS["conj"](x) if x.dtype.kind == "c" else x  # type: ignore[no-any-return]
+    return OPS["conj"](x) if x.dtype.kind == "c" else x
 
 
 def adjoint(x: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ def outer(x1: Any, x2: Any, /) -> Tensor:
     x, y = convert(x1), convert(x2)
     if x.ndim != 1 or y.ndim != 1:
         raise ShapeError(f"outer of {x.type} and {y.type}", "they are no vectors", "Give two tensors of one axis.")
-    return expand_dims(x, -1) * y
+    return expand_dims(x, -1) * y  # type: ignore[no-any-return]
 
 
 def kron(a: Any, b: Any) -> Tensor:

@@ -27,7 +27,7 @@ _EUCLIDEAN = (2, "euclidean", "fro")
 def _floats(x: Any) -> Tensor:
     x = convert(x)
     wanted = common_float(x.dtype)
-    return x if x.dtype == wanted else x.astype(wanted)
+    return x if x.dtype == wanted else x.astype(wanted)  # type: ignore[no-any-return]
 
 
 def _root(total: Tensor, p: float) -> Tensor:
@@ -36,7 +36,7 @@ def _root(total: Tensor, p: float) -> Tensor:
     return where(total == 0, 0, sqrt(safe) if p == 2 else power(safe, 1 / p))  # type: ignore[no-any-return]
 
 
-def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Tensor:
+def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Tensor:
     """The `ord`-norm of the numbers along `axis` (all axes if None): the `ord`-th root of the sum of |x| ** ord.
 
     `ord` may be any real number; inf and -inf give the largest and the smallest |x|, 0 counts what is not 0.
@@ -110,12 +110,14 @@ def norm(tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool =
         return vector_norm(x, axis=axis, keepdims=keepdims, ord=2 if ord in _EUCLIDEAN else ord)
     rows, columns = normal_axes(axis[:1], x.ndim) + normal_axes(axis[1:], x.ndim) if len(axis) == 2 else (None, None)
     if rows is None or columns is None or rows == columns:
-        raise UsageError(f"norm over axis={axis}", "a matrix has two axes", "Name two different axes, or one as an int.")
+        raise UsageError(
+            f"norm over axis={axis}", "a matrix has two axes", "Name two different axes, or one as an int."
+        )
     if ord in ("euclidean", "fro"):
         return vector_norm(x, axis=(rows, columns), keepdims=keepdims)
     rest = tuple(one for one in range(x.ndim) if one not in (rows, columns))
     found = matrix_norm(transpose(x, axes=(*rest, rows, columns)), ord=ord)
-    return expand_dims(found, tuple(sorted((rows, columns)))) if keepdims else found  # type: ignore[no-any-return]
+    return expand_dims(found, tuple(sorted((rows, columns)))) if keepdims else found
 
 
 def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
@@ -128,7 +130,7 @@ def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
     values = svdvals(x)
     if not values.shape[-1]:
         return sum(values, axis=-1).astype(np.int32)  # type: ignore[no-any-return]
-    longest = np.max(convert(x).shape[-2:])
+    longest = np.max([length for length in convert(x).shape[-2:] if isinstance(length, int)])
     limit = checked_rtol(rtol)
     relative = float(longest * np.finfo(values.dtype).eps) if limit is None else limit
     return sum(values > relative * max(values, axis=-1, keepdims=True), axis=-1)  # type: ignore[no-any-return]

@@ -85,11 +85,11 @@ def _solve_factors(types: Any, attrs: Any) -> str:
 
 
 def _solve(x: Array, y: Array) -> Array:
-    return np.linalg.solve(x, y)  # type: ignore[no-any-return]
+    return np.linalg.solve(x, y)
 
 
 def _times_adjoint(x: Tensor, y: Tensor) -> Tensor:
-    """x @ y^H of matrices; the outer products of vectors."""
+    """The products x @ y^H."""
     return x @ adjoint(y)
 
 
@@ -199,7 +199,7 @@ triangular_solve: Op = define(
 
 
 def _inv(x: Array) -> Array:
-    return np.linalg.inv(x)  # type: ignore[no-any-return]
+    return np.linalg.inv(x)
 
 
 _SQUARE = ((3, 3), (5, 2, 2), (2, 3, 4, 4), (1, 1), (0, 3, 3))
@@ -307,7 +307,7 @@ def slogdet(x: Any, /) -> SlogdetResult:
 
 def _pinv(x: Array, rtol: float | None) -> Array:
     cut = max(x.shape[-2:]) * np.finfo(x.dtype).eps if rtol is None else rtol
-    return np.linalg.pinv(x, rtol=cut)  # type: ignore[no-any-return]
+    return np.linalg.pinv(x, rtol=cut)
 
 
 def checked_rtol(rtol: Any) -> float | None:
@@ -335,8 +335,10 @@ pinv: Op = define(
     dtype=same_dtype,
     gradient=_pinv_gradient,
     flops=20,
-    samples=lambda: [((x,), {}) for x in well_posed((3, 3), (4, 2), (5, 2, 4), (0, 2, 3), (3, 0), (1, 1))]
-    + [((well_posed((4, 3))[0],), {"rtol": 0.1})],
+    samples=lambda: (
+        [((x,), {}) for x in well_posed((3, 3), (4, 2), (5, 2, 4), (0, 2, 3), (3, 0), (1, 1))]
+        + [((well_posed((4, 3))[0],), {"rtol": 0.1})]
+    ),
     doc="The pseudo-inverses of matrices; singular values up to `rtol` times the largest count as 0.",
 )
 
