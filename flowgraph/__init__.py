@@ -24,7 +24,14 @@ from numpy import (
     uint64 as uint64,
 )
 
-from flowgraph import collection as collection, errors as errors, fft as fft, keras as keras, linalg as linalg
+from flowgraph import (
+    collection as collection,
+    errors as errors,
+    fft as fft,
+    keras as keras,
+    linalg as linalg,
+    nn as nn,
+)
 from flowgraph.graph import Graph as Graph, interpret as interpret
 from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
 from flowgraph.ops import random as random

@@ -16,6 +16,7 @@ from flowgraph.ops import (
     index,
     linalg,
     nn,
+    normalisation,
     norms,
     random,
     rearrange,
@@ -28,6 +29,7 @@ from flowgraph.ops import (
     sorting,
     special,
     trig,
+    windows,
 )
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "index",
     "linalg",
     "nn",
+    "normalisation",
     "norms",
     "random",
     "rearrange",
@@ -56,4 +59,5 @@ __all__ = [
     "sorting",
     "special",
     "trig",
+    "windows",
 ]

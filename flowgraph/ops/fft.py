@@ -17,7 +17,7 @@ __all__: list[str] = []
 
 
 def _axes_and_lengths(x: Tensor, s: Any, axes: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
-    """The axes, counted from the front, and the length that each is to have; without `axes` as many of the last as s."""
+    """The axes, counted from the front, and the lengths they are to have; without `axes` as many of the last as s."""
     if axes is None:
         axes = range(x.ndim) if s is None else range(x.ndim - len(s), x.ndim)
     places = tuple(normal_axis(axis, x.ndim) for axis in axes)
@@ -207,7 +207,7 @@ def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None) -> Tensor:
 def _shift(x: Any, axes: Any, first: Any) -> Tensor:
     """`x` cut at `first(length)` along each of `axes`, with the two parts exchanged."""
     x = convert(x)
-    given = range(x.ndim) if axes is None else (axes,) if isinstance(axes, int | np.integer) else axes
+    given: Any = range(x.ndim) if axes is None else (axes,) if isinstance(axes, int | np.integer) else axes
     for axis in [normal_axis(one, x.ndim) for one in given]:
         length = x.shape[axis]
         if isinstance(length, Dim):

@@ -167,9 +167,10 @@ def _rfftn_attrs(
     return {"axes": axes, "inverse": inverse, "norm": norm, "shape": shape}
 
 
-def _rfftn(x: Array, axes: Any, inverse: bool, norm: str) -> Array:
+def _rfftn(x: Array, axes: Any, inverse: bool, norm: Any) -> Array:
     if inverse:
-        return np.conj(np.fft.rfftn(x, axes=axes, norm=_OTHER_NORM[norm]))
+        norm = _OTHER_NORM[norm]
+        return np.conj(np.fft.rfftn(x, axes=axes, norm=norm))
     return np.fft.rfftn(x, axes=axes, norm=norm)
 
 
