@@ -26,7 +26,14 @@ from numpy import (
     uint64 as uint64,
 )
 
-from flowgraph import collection as collection, errors as errors, keras as keras
+from flowgraph import (
+    collection as collection,
+    errors as errors,
+    fft as fft,
+    keras as keras,
+    linalg as linalg,
+    nn as nn,
+)
 from flowgraph.graph import Graph as Graph, interpret as interpret
 from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
 from flowgraph.ops import random as random
@@ -44,6 +51,7 @@ from flowgraph.ops.interchange import *
 from flowgraph.ops.linalg import *
 from flowgraph.ops.matrices import *
 from flowgraph.ops.nn import *
+from flowgraph.ops.norms import *
 from flowgraph.ops.random import set_seed as set_seed
 from flowgraph.ops.rearrange import *
 from flowgraph.ops.reduce import *

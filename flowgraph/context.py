@@ -29,6 +29,8 @@ class Hooks:
     """Does `x[key] = value`; filled by the room of operations."""
     collection: Any
     """The functions of the Dask collection protocol, by name, each taking the tensor first."""
+    libraries_loaded: Callable[[], None] = staticmethod(lambda: None)
+    """To call where a kernel function has imported a library that may bring a BLAS of its own."""
     pending_limit = 1000
     """Above so many nodes that wait for evaluation the graph is run at once."""
 

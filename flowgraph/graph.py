@@ -201,8 +201,9 @@ class Graph:
             inferred = node.inferred()
             assert inferred.types == node.types, f"{node}: recorded as {node.types}, but is {inferred.types}"
             assert inferred.attrs == node.attrs, f"{node}: attributes {node.attrs} are not canonical"
-            for operand, dtype in zip(node.inputs, inferred.casts, strict=True):
-                assert operand.type.dtype == dtype, f"{node}: takes {dtype}, operand is {operand}"
+            seen = operand_types(node.op, node.inputs, node.attrs)
+            for operand, of_type, dtype in zip(node.inputs, seen, inferred.casts, strict=True):
+                assert of_type.dtype == dtype, f"{node}: takes {dtype}, operand is {operand}"
         return self
 
     def text(self) -> str:

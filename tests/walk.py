@@ -258,9 +258,10 @@ def check_value(sample: Sample, dtype: Any, oracle: Callable[..., Any]) -> None:
     feeds = values_of(graph, arrays)
     reference = interpret(graph, feeds)
     exact = arrays
-    if all(one.dtype.kind == "f" for one in reference):  # the oracle has all the precision there is
+    if all(one.dtype.kind in "fc" for one in reference):  # the oracle has all the precision there is
         exact = [
-            one.astype(np.float64) if one.dtype.kind in "biuf" and one.dtype != np.uint64 else one for one in arrays
+            one if one.dtype == np.uint64 else one.astype(np.complex128 if one.dtype.kind == "c" else np.float64)
+            for one in arrays
         ]
     with np.errstate(all="ignore"):
         wanted = oracle(*exact, **sample.attrs)
@@ -276,7 +277,7 @@ def check_gradient(sample: Sample) -> bool:
     arrays = sample.draw(np.float64)
     made = call(sample, types_of(arrays))
     places = [number for number, one in enumerate(made.leaves) if is_float(one.type.dtype)]
-    outputs = [node for node in made.results if is_float(node.type.dtype)]
+    outputs = [node for node in made.results if node.type.dtype.kind == "f"]
     if not places or not outputs or not all(made.leaves[number].type.dtype == np.float64 for number in places):
         return False
     rng = np.random.default_rng(1)
@@ -345,15 +346,14 @@ def check_cuts(sample: Sample, dtype: Any = np.float64) -> int:
                 assert isinstance(length, int)
                 for marks in ([1], [length // 2], [1, length - 1]) if length > 1 else ():
                     pieces = list(itertools.pairwise(sorted({0, *marks, length})))
-                    close([_by_pieces(node, operands, factor, pieces)], whole[:1], f"{sample} cut along {factor}")
+                    close(_by_pieces(node, operands, factor, pieces), whole, f"{sample} cut along {factor}")
                     count += 1
     return count
 
 
-def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Sequence[tuple[int, int]]) -> Any:
-    """The result of `node`, computed from consecutive pieces of `factor`."""
+def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Sequence[tuple[int, int]]) -> list[Any]:
+    """The results of `node`, computed from consecutive pieces of `factor`."""
     binding = node.inferred().binding
-    (result,) = binding.results
 
     def span(axis: Axis, length: int, piece: tuple[int, int]) -> tuple[int, int, int]:
         if not axis.factors or axis.factors[0] != factor:
@@ -361,11 +361,15 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
         inner = math.prod(binding.sizes[name] for name in axis.factors[1:])  # type: ignore[misc]
         return piece[0] * inner, piece[1] * inner, length
 
+    def spans(axes: Sequence[Axis], shape: Any, piece: tuple[int, int]) -> Any:
+        return tuple(span(axis, length, piece) for axis, length in zip(axes, shape, strict=True))
+
+    def lengths(axes: Sequence[Axis], shape: Any, piece: tuple[int, int]) -> tuple[int, ...]:
+        return tuple(stop - start for start, stop, _ in spans(axes, shape, piece))
+
     def cut(array: Array, axes: Sequence[Axis], piece: tuple[int, int]) -> Array:
-        spans = [span(axis, length, piece) for axis, length in zip(axes, array.shape, strict=True)]
-        return np.ascontiguousarray(array[tuple(slice(start, stop) for start, stop, _ in spans)]).reshape(
-            [stop - start for start, stop, _ in spans]
-        )
+        part = array[tuple(slice(start, stop) for start, stop, _ in spans(axes, array.shape, piece))]
+        return np.ascontiguousarray(part).reshape(lengths(axes, array.shape, piece))
 
     parts = []
     monoid = node.op.combine if isinstance(node.op.combine, Monoid) else None
@@ -375,23 +379,24 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
         if contracted and monoid is not None:
             parts.append(monoid.partial(*cuts, **_keywords(node, monoid.partial)))
             continue
-        at = tuple(span(axis, length, piece) for axis, length in zip(result, node.type.shape, strict=True))
+        at = spans(binding.results[0], node.type.shape, piece)
         shape = tuple(stop - start for start, stop, _ in at)
-        parts.append(np.asarray(call_kernel(node, cuts, shape, at)[0]))
-        assert parts[-1].shape == shape, f"{node} cut along {factor}: a piece has shape {parts[-1].shape}, not {shape}"
+        parts.append([np.asarray(one) for one in call_kernel(node, cuts, shape, at)])
+        for part, axes, of_type in zip(parts[-1], binding.results, node.types, strict=True):
+            assert part.shape == lengths(axes, of_type.shape, piece), f"{node} cut along {factor}: shape {part.shape}"
     if not contracted:
-        (axis,) = [number for number, one in enumerate(result) if one.factors[:1] == (factor,)]
-        return np.concatenate(parts, axis)
+        where = [next(n for n, axis in enumerate(axes) if axis.factors[:1] == (factor,)) for axes in binding.results]
+        return [np.concatenate(some, axis) for some, axis in zip(zip(*parts, strict=True), where, strict=True)]
     if monoid is not None:
         state = parts[0]
         for part in parts[1:]:
             state = monoid.merge(state, part)
-        return np.asarray(monoid.finish(state, **_keywords(node, monoid.finish)), node.type.dtype)
+        return [np.asarray(monoid.finish(state, **_keywords(node, monoid.finish)), node.type.dtype)]
     assert isinstance(node.op.combine, str)
-    total = parts[0]
-    for part in parts[1:]:
+    (total,) = parts[0]
+    for (part,) in parts[1:]:
         total = COMBINES[node.op.combine](total, part)
-    return total
+    return [total]
 
 
 def _keywords(node: Node, function: Any) -> dict[str, Any]:

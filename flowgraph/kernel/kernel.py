@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.context import Hooks
 from flowgraph.errors import FlowgraphError, RunError
 from flowgraph.kernel.host import FUNCTIONS
 from flowgraph.kernel.rows import ones, owned
@@ -124,53 +126,79 @@ class _Blas:
 
     The limit is reference-counted, since limits that overlap would restore each other's setting. A BLAS that was built
     on OpenMP keeps a limit for each thread, so there the count is the thread's own.
+
+    Libraries may be loaded at any time (scipy brings one), and to look for them takes milliseconds. They come with
+    modules, so a changed number of modules is what calls for a look; inside a kernel `libraries_loaded` does.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.shared: _Limit | None = None
+        self.modules = 0
+        self.known: dict[str, Any] = {}
+        self.shared = _Limit()
         self.per_thread: list[Any] = []
         self.own = threading.local()
 
     def enter(self) -> None:
         """Begin a kernel."""
         with self.lock:
-            if self.shared is None:
-                from threadpoolctl import ThreadpoolController
-
-                found = [one for one in ThreadpoolController().lib_controllers if one.user_api == "blas"]
-                self.per_thread = [one for one in found if _is_per_thread(one)]
-                self.shared = _Limit([one for one in found if not _is_per_thread(one)])
+            if len(sys.modules) != self.modules:
+                self._look()
             self.shared.enter()
-        if self.per_thread:
-            if not hasattr(self.own, "limit"):
-                self.own.limit = _Limit(self.per_thread)
-            self.own.limit.enter()
+        self._own().enter()
 
     def leave(self) -> None:
         """End a kernel."""
-        if self.per_thread:
-            self.own.limit.leave()
+        self.own.limit.leave()
         with self.lock:
-            assert self.shared is not None
             self.shared.leave()
+
+    def look(self) -> None:
+        """Find libraries that were loaded since; those found now are held to one thread until the kernels end."""
+        if len(sys.modules) != self.modules:
+            with self.lock:
+                self._look()
+            self._own()
+
+    def _look(self) -> None:
+        from threadpoolctl import ThreadpoolController
+
+        found = {one.filepath: one for one in ThreadpoolController().lib_controllers if one.user_api == "blas"}
+        new = [one for path, one in found.items() if path not in self.known]
+        self.known.update(found)
+        self.per_thread = [*self.per_thread, *(one for one in new if _is_per_thread(one))]
+        self.shared.extend([one for one in new if not _is_per_thread(one)])
+        self.modules = len(sys.modules)
+
+    def _own(self) -> _Limit:
+        """The limit of this thread on libraries that keep one for each."""
+        limit: _Limit | None = getattr(self.own, "limit", None)
+        if limit is None:
+            limit = self.own.limit = _Limit()
+        if len(limit.calls) != len(self.per_thread):
+            limit.extend(self.per_thread[len(limit.calls) :])
+        return limit
 
 
 class _Limit:
-    """How many kernels want these libraries to use one thread, and how many threads they had before."""
+    """How many kernels want some libraries to use one thread, and how many threads these had before."""
 
-    def __init__(self, libraries: Sequence[Any]) -> None:
-        self.calls = [_calls(one) for one in libraries]
+    def __init__(self) -> None:
+        self.calls: list[tuple[Callable[[], int], Callable[[int], Any]]] = []
         self.running = 0
         self.before: list[int] = []
+
+    def extend(self, libraries: Sequence[Any]) -> None:
+        """Hold further libraries as well, at once if kernels run."""
+        more = [_calls(one) for one in libraries]
+        if self.running:
+            self.before = [*self.before, *self._set_to_one(more)]
+        self.calls = [*self.calls, *more]
 
     def enter(self) -> None:
         self.running += 1
         if self.running == 1:
-            self.before = [get() for get, _ in self.calls]
-            for (_, set_to), count in zip(self.calls, self.before, strict=True):
-                if count != 1:
-                    set_to(1)
+            self.before = self._set_to_one(self.calls)
 
     def leave(self) -> None:
         self.running -= 1
@@ -178,6 +206,14 @@ class _Limit:
             for (_, set_to), count in zip(self.calls, self.before, strict=True):
                 if count != 1:
                     set_to(count)
+
+    @staticmethod
+    def _set_to_one(calls: Sequence[tuple[Callable[[], int], Callable[[int], Any]]]) -> list[int]:
+        before = [get() for get, _ in calls]
+        for (_, set_to), count in zip(calls, before, strict=True):
+            if count != 1:
+                set_to(1)
+        return before
 
 
 def _is_per_thread(library: Any) -> bool:
@@ -199,3 +235,4 @@ def _calls(library: Any) -> tuple[Callable[[], int], Callable[[int], Any]]:
 
 
 _BLAS = _Blas()
+Hooks.libraries_loaded = staticmethod(_BLAS.look)

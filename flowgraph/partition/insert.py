@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowgraph.graph import Graph, Node
+from flowgraph.graph import ITEM, Graph, Node
 from flowgraph.op import Op, shape_only
 from flowgraph.partition.layout import Cut, Layout, Layouts
 
@@ -79,7 +79,8 @@ class _Inserter:
         skip = shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)
         for index, operand in enumerate(node.inputs):
             have = self.new[operand]
-            inputs.append(have if index in skip else self._moved(have, self.found.required(node, index), node))
+            as_it_is = index in skip or node.op is ITEM  # the choice among several results follows their layout
+            inputs.append(have if as_it_is else self._moved(have, self.found.required(node, index), node))
         placed = (
             node if tuple(inputs) == node.inputs else Node(node.op, tuple(inputs), node.attrs, node.types, node.where)
         )
