@@ -26,6 +26,10 @@ def test_stack_and_unstack(axis: int) -> None:
             same(one, other)
 
 
+def test_concat_of_all_elements() -> None:
+    same(fg.concat([fg.constant(X), X[0]], axis=None), np.concatenate([X, X[0]], axis=None))
+
+
 def test_split() -> None:
     for asked, marks in ((3, 3), ([1, -1], [1]), ([0, 2, 1], [0, 2])):
         for one, other in zip(fg.split(fg.constant(X), asked, axis=1), np.split(X, marks, axis=1), strict=True):

@@ -16,6 +16,12 @@ KEYS: list[Any] = [
     [],
     ([0, 1], [1, 2]),
     (slice(None), [0, 1]),
+    ...,
+    slice(None),
+    (1, ..., slice(3, None)),
+    (0, 1, 2),
+    (None, 0),
+    (slice(2, 1),),
     (0, slice(None), [1, 2]),
     ([0, 1], slice(None), [1, 2]),
     (slice(1, 3), [0, 3, 3]),
@@ -61,9 +67,9 @@ def test_setitem_is_that_of_numpy(number: int, value: Any) -> None:
     before = x.node
     try:
         wanted[key] = value
-    except TypeError:
-        pytest.skip("numpy alone refuses a value of many axes of length 1 behind a mask")
-    except ValueError:
+    except (TypeError, ValueError) as error:
+        if isinstance(error, TypeError) or "sequence" in str(error):
+            pytest.skip("numpy alone refuses a value of many axes of length 1 behind a mask and for a scalar")
         with pytest.raises(UsageError):
             x[tensors(key)] = value
         assert x.node is before
@@ -130,6 +136,13 @@ def test_assignment_leaves_everything_else_alone() -> None:
     other = fg.asarray(x, copy=True)
     other[1] = 9.0
     assert x[:2].tolist() == [5.0, 0.0]
+
+
+def test_a_scalar_can_be_set() -> None:
+    x = fg.constant(1.0)
+    x[()] = 2.0
+    x[...] += 1.0
+    assert float(x) == 3.0
 
 
 def test_assignment_in_a_loop() -> None:

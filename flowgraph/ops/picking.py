@@ -162,9 +162,8 @@ def _scatter_at(values: Any, *indices: Any, axes: tuple[int, ...], batch: int, s
     moved = np.moveaxis(values, range(at, at + count), range(batch, batch + count))
     positions, rows = flat_positions(indices, shape, axes, batch)
     rest = moved.shape[batch + count :]
-    flat = moved.reshape(len(positions), *([int(np.prod(rest))] if rest else []))
     lengths = [*shape[:batch], *[shape[axis] for axis in axes]]
-    result = sum_rows(positions, flat, rows).reshape(*lengths, *rest)
+    result = sum_rows(positions, moved.reshape(len(positions), *rest), rows).reshape(*lengths, *rest)
     return np.moveaxis(result, range(batch, batch + len(axes)), axes)
 
 

@@ -78,7 +78,7 @@ def _sum_call(types: Any, attrs: Any) -> Call:
 
 
 def _summed_attrs(
-    x: Any, /, axis: Any = None, keepdims: bool = False, dtype: Any = None, *, axes: Any = None
+    x: Any, /, axis: Any = None, keepdims: bool = False, *, dtype: Any = None, axes: Any = None
 ) -> dict[str, Any]:
     attrs = _attrs(x, axis, keepdims, axes=axes)
     return attrs if dtype is None else attrs | {"dtype": as_dtype(dtype)}

@@ -78,7 +78,7 @@ transpose: Op = define(
 # reshape
 
 
-def _reshape_attrs(x: Any, /, shape: Any) -> dict[str, Any]:
+def _reshape_attrs(x: Any, /, shape: Any, copy: bool | None = None) -> dict[str, Any]:
     lengths = list(checked_shape(freeze(shape), lowest=-1))
     total = product(x.shape)
     if lengths.count(-1) == 1:
@@ -380,8 +380,8 @@ concat_op = define(
 )
 
 
-def concat(tensors: Any, axis: int = 0) -> Tensor:
-    """The tensors of a list joined along `axis`; all other lengths must agree.
+def concat(tensors: Any, axis: int | None = 0) -> Tensor:
+    """The tensors of a list joined along `axis`, all other lengths agreeing; with None, flattened and joined.
 
     >>> import flowgraph as fg
     >>> fg.concat([fg.constant([1, 2]), fg.constant([3])]).tolist()
@@ -389,7 +389,5 @@ def concat(tensors: Any, axis: int = 0) -> Tensor:
     """
     if not hasattr(tensors, "__iter__"):
         raise UsageError(f"concat({tensors!r})", "that is no list of tensors", "Give a list: fg.concat([x, y]).")
-    return apply(concat_op, tuple(convert(one) for one in tensors), {"axis": axis})  # type: ignore[no-any-return]
-
-
-# basic slicing
+    parts = tuple(convert(one) if axis is not None else reshape(one, (-1,)) for one in tensors)
+    return apply(concat_op, parts, {"axis": axis or 0})  # type: ignore[no-any-return]
