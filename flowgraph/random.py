@@ -4,8 +4,16 @@ from flowgraph.ops.distributions import (
     bernoulli,
     categorical,
     gamma,
-    permutation,
     poisson,
+    truncated_normal,
+)
+from flowgraph.ops.random import (
+    normal,
+    set_seed,
+    uniform,
+)
+from flowgraph.ops.stateless import (
+    permutation,
     shuffle,
     stateless_categorical,
     stateless_gamma,
@@ -13,9 +21,7 @@ from flowgraph.ops.distributions import (
     stateless_poisson,
     stateless_truncated_normal,
     stateless_uniform,
-    truncated_normal,
 )
-from flowgraph.ops.random import normal, set_seed, uniform
 
 __all__ = [
     "bernoulli",

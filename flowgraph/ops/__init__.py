@@ -29,6 +29,7 @@ from flowgraph.ops import (
     solvers,
     sorting,
     special,
+    stateless,
     trig,
     windows,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "solvers",
     "sorting",
     "special",
+    "stateless",
     "trig",
     "windows",
 ]
