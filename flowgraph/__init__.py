@@ -12,6 +12,8 @@ from typing import Any as _Any
 
 from numpy import (
     bool as bool,
+    complex64 as complex64,
+    complex128 as complex128,
     float32 as float32,
     float64 as float64,
     int8 as int8,
@@ -36,13 +38,18 @@ from flowgraph import (
 from flowgraph.graph import Graph as Graph, interpret as interpret
 from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
 from flowgraph.ops.activations import *
+from flowgraph.ops.comparison import *
 from flowgraph.ops.complex import *
 from flowgraph.ops.create import *
 from flowgraph.ops.decompositions import *
+from flowgraph.ops.dtypes import *
 from flowgraph.ops.einsum import *
 from flowgraph.ops.elementwise import *
+from flowgraph.ops.exponential import *
 from flowgraph.ops.gather import *
+from flowgraph.ops.interchange import *
 from flowgraph.ops.linalg import *
+from flowgraph.ops.matrices import *
 from flowgraph.ops.nn import *
 from flowgraph.ops.norms import *
 from flowgraph.ops.random import set_seed as set_seed
@@ -50,6 +57,8 @@ from flowgraph.ops.rearrange import *
 from flowgraph.ops.reduce import *
 from flowgraph.ops.rounding import *
 from flowgraph.ops.scanning import *
+from flowgraph.ops.segments import *
+from flowgraph.ops.sets import *
 from flowgraph.ops.shape import *
 from flowgraph.ops.shard import *
 from flowgraph.ops.sorting import *
@@ -69,6 +78,7 @@ from flowgraph.train import History as History, fit as fit
 # TensorFlow's spellings.
 reduce_sum, reduce_mean, reduce_max, reduce_min = sum, mean, max, min
 reduce_std, reduce_variance, reduce_logsumexp = std, var, logsumexp
+reduce_prod, reduce_any, reduce_all = prod, any, all
 
 
 def __getattr__(name: str) -> _Any:

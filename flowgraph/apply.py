@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.context import ACTIVE, Hooks, user_line
-from flowgraph.errors import FlowgraphError, UsageError
+from flowgraph.errors import DTypeError, FlowgraphError, UsageError
 from flowgraph.graph import ITEM, Node, make_input, make_node
 from flowgraph.leaves import leaf_of, scalar, scalar_array
 from flowgraph.op import OPS, Op, infer
@@ -157,6 +157,10 @@ def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
                 dtype = promote(dtype, python_dtype(args[other]))
         else:
             dtype = promote_scalar(kind, common)
+        if index in op.structural and dtype.kind in "iu" and value < 0:
+            raise DTypeError(
+                f"{op.name} of integers with {value}", "the result is no integer", "Cast the integers to a float first."
+            )
         nodes[index] = scalar(value, dtype, index in op.structural)
     return nodes
 

@@ -169,7 +169,7 @@ def run_alone(recipe: Recipe, values: Sequence[Any]) -> Any:
         leaves.append(value)
     graph, _ = _graph([recipe])
     entry = BINDINGS.get(structure(graph), lambda: compiled(graph))
-    (result,) = entry.program.run(leaves, scheduler="synchronous", rows=entry.rows)
+    (result,) = entry.run(leaves, scheduler="synchronous")
     return np.asarray(result)
 
 
@@ -188,7 +188,7 @@ def optimize(graph: Any, keys: Any) -> dict[Any, Any]:
             leaves[name] = value.at(next(rest)) if isinstance(value, DaskRows) else value
     merged, names = _graph([recipe for recipe, _ in found.values()])
     entry = BINDINGS.get(structure(merged), lambda: compiled(merged))
-    values = [leaves[name] for name in names]
+    values = entry.extended([leaves[name] for name in names])
     counts = entry.program.row_counts(values, entry.rows)
     workers = max(recipe.workers for recipe, _ in found.values())
     lowering = Lowering(entry.program.bind(values, counts, workers), new_token())

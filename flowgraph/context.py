@@ -23,6 +23,10 @@ class Hooks:
     """Gives every node of a list its `memo`."""
     mean: Callable[..., Any]
     """The mean of a tensor; filled by the room of operations, for it is made of two."""
+    subscript: Callable[..., Any]
+    """The value of `x[key]`; filled by the room of operations."""
+    assign: Callable[..., None]
+    """Does `x[key] = value`; filled by the room of operations."""
     collection: Any
     """The functions of the Dask collection protocol, by name, each taking the tensor first."""
     libraries_loaded: Callable[[], None] = staticmethod(lambda: None)

@@ -22,8 +22,9 @@ from flowgraph.errors import FlowgraphError, UsageError
 from flowgraph.graph import INPUT, Graph, Node, toposort, value_bytes
 from flowgraph.leaves import Shared
 from flowgraph.partition import choose_rows, unknown_rows
+from flowgraph.passes import Sunk, sink
 from flowgraph.program import Program, load, row_lengths
-from flowgraph.sources import held_by, in_memory
+from flowgraph.sources import Part, derive, held_by, in_memory
 
 CACHE_SIZE = 512
 """How many programs are kept."""
@@ -81,17 +82,32 @@ class Compiled:
 
     program: Program
     rows: Mapping[str, int]
+    parts: tuple[tuple[int, tuple[Part, ...]], ...] = ()
+    """Further inputs of the program: which of the given ones they are parts of, and which part."""
+
+    def run(self, values: Sequence[Any], client: Any = None, scheduler: Any = None) -> list[Any]:
+        """The values of the outputs for the values of the graph's inputs."""
+        return self.program.run(self.extended(values), client, scheduler, self.rows)
+
+    def extended(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The values of all inputs of the program."""
+        return [*values, *(derive(values[number], parts) for number, parts in self.parts)] if self.parts else values
 
 
-def compiled(graph: Graph) -> Compiled:
-    """The program of a graph; one program serves graphs that differ in their number of rows alone."""
+def compiled(graph: Graph, by_parts: bool = True) -> Compiled:
+    """The program of a graph; one program serves graphs that differ in their number of rows alone.
+
+    `by_parts` says whether parts of large tensors may be taken from the inputs (see `passes.sink`).
+    """
+    sunk = sink(graph) if by_parts else Sunk(graph, ())
+    graph = sunk.graph
     layouts = choose_rows(graph)
     unknown, _ = unknown_rows(graph, layouts)
     rows = row_lengths(graph, layouts)
     inputs = {node for node in graph.inputs if any(layouts.produced(node))}
     fed = {cut.mesh for node in inputs for cut in layouts.produced(node) if cut is not None}
     program = COMPILED.get(structure(unknown), lambda: Program(unknown))
-    return Compiled(program, {mesh: count for mesh, count in rows.items() if mesh not in fed})
+    return Compiled(program, {mesh: count for mesh, count in rows.items() if mesh not in fed}, sunk.parts)
 
 
 _LOCK = threading.RLock()
@@ -156,7 +172,9 @@ def cone(wanted: Sequence[Node]) -> Cone:
 
 def _held(node: Node) -> bool:
     """Whether a user holds the value, still unknown, of `node`."""
-    return node.memo is None and node.handle is not None and node.handle() is not None and len(node.types) == 1
+    if node.memo is not None or node.handle is None or len(node.types) > 1 or node.op.name == "shard":
+        return False  # a wish about cuts is no value of its own
+    return node.handle() is not None
 
 
 def _unfed(node: Node) -> UsageError:
@@ -191,7 +209,7 @@ def evaluate(nodes: Sequence[Node], client: Any = None, scheduler: Any = None) -
         own = cone(wanted)
         values = known_values(own)
         entry = BINDINGS.get(own.key, lambda: compiled(detached(own)))
-    commit(own, entry.program.run(values, client, scheduler, entry.rows))
+    commit(own, entry.run(values, client, scheduler))
     for node in nodes:
         if not isinstance(node.memo, np.ndarray):  # what was asked for is an input, under another name
             node.memo = load(node.memo, client, scheduler)

@@ -27,7 +27,8 @@ def _constant(value: Any, dtype: np.dtype[Any]) -> Node:
 
 def scalar(value: Any, dtype: np.dtype[Any], structural: bool = False) -> Node:
     """The node of a Python scalar: a constant of the program, or an input that may change from run to run."""
-    if structural or (value in STRUCTURAL and (value or repr(value)[0] != "-")):  # -0.0 equals 0 and is another number
+    # -0.0 equals 0 and is another number; so is 1-0j beside 1, on the other side of a branch cut.
+    if structural or (value in STRUCTURAL and type(value) is not complex and (value or repr(value)[0] != "-")):
         return _constant(value, dtype)
     return make_input(tensor_type((), dtype), "scalar", value=scalar_array(value, dtype))
 
@@ -35,10 +36,13 @@ def scalar(value: Any, dtype: np.dtype[Any], structural: bool = False) -> Node:
 def scalar_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """The Python number `value` as an array of `dtype`; raises DTypeError where `dtype` can not hold it."""
     try:
-        return np.array(value, dtype)
-    except OverflowError:
+        with np.errstate(over="ignore"):  # a number that is too large for a float is inf
+            return np.array(value, dtype)
+    except (OverflowError, TypeError):
         raise DTypeError(
-            f"the number {value} as {dtype}", f"{dtype} can not hold it", "Cast the tensor to a wider dtype first."
+            f"the number {value} as {dtype}",
+            f"{dtype} can not hold it",
+            "Take its real part." if isinstance(value, complex) else "Cast the tensor to a wider dtype first.",
         ) from None
 
 
@@ -121,6 +125,10 @@ def as_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
     elif python and wanted is not None and array.dtype.kind in "fc" and wanted.kind in "biu":
         raise DTypeError(
             f"Python floats as {wanted}", "they would lose their fractions", f"Use fg.cast(value, {str(wanted)!r})."
+        )
+    if array.dtype.kind == "c" and wanted is not None and wanted.kind == "f":
+        raise DTypeError(
+            f"complex numbers as {wanted}", "they would lose their imaginary parts", "Take the real part first."
         )
     with np.errstate(over="ignore"):  # a number that is too large for a float is inf
         result = array if wanted is None else array.astype(wanted, copy=False)

@@ -268,6 +268,12 @@ def _keeps_bool(kernel: np.ufunc) -> bool:
     return f"{'?' * kernel.nin}->?" in kernel.types
 
 
+@cache
+def _takes_complex(kernel: np.ufunc) -> bool:
+    """Whether `kernel` is defined for complex numbers."""
+    return any(one.startswith("D" * kernel.nin) for one in kernel.types)
+
+
 def _dtypes(
     op: Op, types: Types, attrs: Mapping[str, Any]
 ) -> tuple[tuple[np.dtype[Any], ...], tuple[np.dtype[Any], ...]]:
@@ -284,4 +290,8 @@ def _dtypes(
         common = DEFAULT_FLOAT
     if common.kind == "b" and op.dtype == "promote" and isinstance(op.kernel, np.ufunc) and not _keeps_bool(op.kernel):
         raise DTypeError(f"{op.name} of booleans", "it is not defined for them", "Cast them, or use `!=`, `&`, `|`.")
+    if common.kind == "c" and isinstance(op.kernel, np.ufunc) and not _takes_complex(op.kernel):
+        raise DTypeError(
+            f"{op.name} of complex numbers", "it is defined for real ones alone", "Take `fg.real` or `fg.imag` first."
+        )
     return (common,) * len(types), (np.dtype(np.bool_) if op.dtype == "bool" else common,)

@@ -87,7 +87,7 @@ class Program:
         """
         here = client is None and scheduler is None
         if here and not self.meshes and not has_tasks(values):
-            return list(self.one(*map(clean, values, self.dtypes)))
+            return list(self.one(*map(self._whole, self.parts.graph.inputs, values)))
         counts = self.row_counts(values, rows)
         if here:
             small = all(count <= self.plan.tile[mesh] for mesh, count in counts.items())
@@ -106,13 +106,14 @@ class Program:
                 found = [value] if whole else map(open_piece, pieces(value, 0, value.type.shape[axis], axis))
                 fed.append(Rows(list(found), node.types[0].dtype, axis, how.times))
             else:
-                fed.append(clean(value, node.types[0].dtype))
+                fed.append(self._whole(node, value))
         return fed
 
-    @cached_property
-    def dtypes(self) -> list[Any]:
-        """The dtype of each input."""
-        return [node.types[0].dtype for node in self.parts.graph.inputs]
+    def _whole(self, node: Node, value: Any) -> Any:
+        """The value of an input that is not cut; None for a source that nothing reads, which may be too large."""
+        if node not in self.emitter.read and not isinstance(value, np.ndarray | np.generic):
+            return None
+        return clean(value, node.types[0].dtype)
 
     @cached_property
     def input_cuts(self) -> list[Any]:

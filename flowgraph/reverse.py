@@ -129,7 +129,8 @@ def gradient(targets: Any, sources: Any, output_gradients: Any = None, unconnect
     """The gradients of the sum of `targets` with respect to `sources`, in the structure of `sources`.
 
     Sources that no target depends on have the gradient None, or zeros with `unconnected="zero"`. The gradients are
-    tensors like any other and can be differentiated again.
+    tensors like any other and can be differentiated again. By a complex source z = x + iy a real target L has the
+    gradient dL/dx + i dL/dy, as in TensorFlow.
 
     >>> import flowgraph as fg
     >>> x = fg.constant(3.0)
@@ -331,7 +332,7 @@ class GradientTape:
         for node, watched in self._watched.items():
             if not isinstance(watched, Tensor):
                 versions.setdefault(id(watched), []).append(node)
-        xs = [versions[id(one)] if id(one) in versions else [convert(one).node] for one in tree.flatten(sources)]
+        xs = [versions[id(one)] if id(one) in versions else [self._node_of(one)] for one in tree.flatten(sources)]
         connected = self._connected()
         # A version of a variable is where its gradient ends, even if an assignment in a traced function computed it.
         ends = {node for nodes in versions.values() for node in nodes}
@@ -340,6 +341,13 @@ class GradientTape:
         if not self.persistent:
             self._inputs = {}  # lets go of everything that was recorded
         return tree.unflatten(sources, _gradients(records, ys, xs, output_gradients, unconnected, hidden))
+
+    def _node_of(self, source: Any) -> Node:
+        """The node meant by `source`: of a tensor that was assigned to since, the one that is watched."""
+        node = convert(source).node
+        if node in self._watched:
+            return node
+        return next((old for old, handle in reversed(self._watched.items()) if handle is source), node)
 
     def _connected(self) -> set[Node]:
         """The recorded nodes that depend on something watched, and what is watched."""

@@ -65,7 +65,8 @@ def schedule(
         own = [node for node, where in partial.items() if where == mesh]
         nbytes[mesh] = sum(value_bytes(node.type) for node in own)
         heavy = nbytes[mesh] >= HEAVY_BYTES or _heavy_operand(graph, meshes, mesh) >= HEAVY_BYTES
-        rows = _nearest_power(TILE_BYTES / max(_row_bytes(graph, meshes, mesh) / (lengths or {}).get(mesh, 1), 1))
+        known = max((lengths or {}).get(mesh, 1), 1)  # there may be no rows at all
+        rows = _nearest_power(TILE_BYTES / max(_row_bytes(graph, meshes, mesh) / known, 1))
         low = HEAVY_ROWS if heavy else TILE_ROWS[0]
         tile[mesh] = min(max(rows, low), TILE_ROWS[1])
     return Schedule(tile, nbytes, calls)

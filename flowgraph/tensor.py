@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Iterator
 from functools import lru_cache
@@ -13,6 +14,7 @@ from flowgraph.context import Hooks
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.graph import Node
 from flowgraph.op import OPS, Op
+from flowgraph.operators import Operators
 from flowgraph.types import Dim, Shape, as_dtype
 
 
@@ -20,6 +22,10 @@ def tensor_of(node: Node) -> Tensor:
     """The handle on `node`: the one that exists, or a new one."""
     handle = node.handle() if node.handle is not None else None
     return handle if handle is not None else Tensor(node)
+
+
+CPU = "cpu"
+"""The one device."""
 
 
 class _Threads:
@@ -31,7 +37,7 @@ class _Threads:
         return get
 
 
-class Tensor:
+class Tensor(Operators):
     """A handle on a value that is computed when it is asked for.
 
     `shape` is a tuple of ints (or Dims, inside a traced function), `dtype` a numpy dtype. Arithmetic, comparison and
@@ -41,7 +47,6 @@ class Tensor:
     __slots__ = ("__weakref__", "node")
 
     __array_priority__ = 1000  # numpy arrays on the left hand leave arithmetic to us
-    __hash__ = object.__hash__  # `==` is elementwise, so tensors are told apart by identity
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -170,99 +175,16 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         return (self[index] for index in range(len(self)))
 
-    # Operators.
-
-    def __add__(self, other: Any) -> Tensor:
-        return _binary("add", self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return _binary("add", other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return _binary("subtract", self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return _binary("subtract", other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return _binary("multiply", self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return _binary("multiply", other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return _binary("divide", self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return _binary("divide", other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return _binary("power", self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return _binary("power", other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return _binary("matmul", self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return _binary("matmul", other, self)
-
-    def __neg__(self) -> Tensor:
-        return OPS["negative"](self)  # type: ignore[no-any-return]
-
-    def __pos__(self) -> Tensor:
-        return self
-
-    def __abs__(self) -> Tensor:
-        return OPS["abs"](self)  # type: ignore[no-any-return]
-
-    def __lt__(self, other: Any) -> Tensor:
-        return _binary("less", self, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return _binary("less_equal", self, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return _binary("greater", self, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return _binary("greater_equal", self, other)
-
-    def __eq__(self, other: object) -> Any:
-        return _binary("equal", self, other)
-
-    def __ne__(self, other: object) -> Any:
-        return _binary("not_equal", self, other)
-
-    def __and__(self, other: Any) -> Tensor:
-        return _binary("bitwise_and", self, other)
-
-    def __rand__(self, other: Any) -> Tensor:
-        return _binary("bitwise_and", other, self)
-
-    def __or__(self, other: Any) -> Tensor:
-        return _binary("bitwise_or", self, other)
-
-    def __ror__(self, other: Any) -> Tensor:
-        return _binary("bitwise_or", other, self)
-
-    def __xor__(self, other: Any) -> Tensor:
-        return _binary("bitwise_xor", self, other)
-
-    def __rxor__(self, other: Any) -> Tensor:
-        return _binary("bitwise_xor", other, self)
-
-    def __invert__(self) -> Tensor:
-        return OPS["bitwise_invert"](self)  # type: ignore[no-any-return]
-
     def __getitem__(self, key: Any) -> Tensor:
-        parts = _index(key, self.ndim)
-        result: Tensor = OPS["getitem"](self, key=parts)
-        if isinstance(self.node.memo, np.ndarray):  # a view of a known value costs nothing, and is data like any other
-            view = self.node.memo[tuple(slice(*one[1:]) if isinstance(one, tuple) else one for one in parts)]
-            result.node.memo, result.node.depth = np.asarray(view), 0  # it remembers its operand, whose memory it holds
-        return result
+        return Hooks.subscript(self, key)  # type: ignore[no-any-return]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Let this handle stand for a tensor in which the elements at `key` are `value`; no memory is written to.
+
+        What was computed from the tensor before keeps its value, and a tape that watches the tensor watches the value
+        that it had: the gradient with respect to it is with respect to that value.
+        """
+        Hooks.assign(self, key, value)
 
     # The methods that numpy people type without thinking.
 
@@ -304,6 +226,8 @@ class Tensor:
     # numpy meets tensors without losing gradients.
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if ufunc is np.divmod and method == "__call__" and not kwargs:  # the one that has two results
+            return OPS["floor_divide"](*inputs), OPS["remainder"](*inputs)
         op = _by_ufunc().get(ufunc)
         if op is None or method != "__call__" or kwargs:
             raise UsageError(
@@ -312,6 +236,33 @@ class Tensor:
                 "Use a function of flowgraph, or `x.numpy()` for the bare value (which ends the gradient).",
             )
         return op(*inputs)
+
+    # What other array libraries ask for.
+
+    @property
+    def device(self) -> str:
+        """Where the value lies: always "cpu"."""
+        return CPU
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
+        """This tensor; raises UsageError for any device but "cpu"."""
+        if device != CPU or stream is not None:
+            raise UsageError(f"to_device({device!r}, stream={stream!r})", "there is one device, 'cpu'", "Leave it out.")
+        return self
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """The module `flowgraph`, a namespace of the Python array API standard."""
+        if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
+            raise UsageError(f"version {api_version!r} of the array API", "it is not known here", "Leave it out.")
+        return sys.modules[__name__.partition(".")[0]]
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        value = self.numpy()
+        readable = value.flags.writeable or kwargs.get("max_version") is not None
+        return (value if readable else value.copy()).__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> Any:
+        return self.numpy().__dlpack_device__()
 
     # The Dask collection protocol; the functions stand where Dask tasks are made.
 
@@ -375,53 +326,6 @@ def value_text(value: np.ndarray[Any, Any]) -> str:
     """An array as `repr` of a tensor shows it; several lines begin on a new one, as in TensorFlow."""
     text = repr(value) if value.ndim else str(value)
     return f"\n{text}" if "\n" in text else text
-
-
-_OPERANDS: frozenset[type] = frozenset({Tensor, bool, int, float, complex, np.ndarray, list, tuple})
-_OPERAND_MARKS = ("__flowgraph_tensor__", "__array__", "__dask_graph__")
-
-
-def _is_operand(value: Any) -> bool:
-    if type(value) in _OPERANDS or isinstance(value, int | float):
-        return True
-    return any(hasattr(value, mark) for mark in _OPERAND_MARKS)
-
-
-def _binary(name: str, left: Any, right: Any) -> Tensor:
-    """An operator; what can not become a tensor is left to the other operand's class."""
-    if not (_is_operand(left) and _is_operand(right)):
-        return NotImplemented  # type: ignore[no-any-return]
-    return OPS[name](left, right)  # type: ignore[no-any-return]
-
-
-def _index(key: Any, rank: int) -> tuple[Any, ...]:
-    """`key` as a tuple of ints, (start, stop, step) and None, one entry for each axis that it names."""
-    parts = key if isinstance(key, tuple) else (key,)
-    named = sum(1 for part in parts if part is not None and part is not Ellipsis)
-    if named > rank:
-        raise ShapeError(f"{named} indices", f"the tensor has {rank} axes", "Drop the indices that are too many.")
-    if sum(1 for part in parts if part is Ellipsis) > 1:
-        raise UsageError("x[..., ...]", "an index holds '...' twice", "Write ':' for each axis of one of them.")
-    result: list[Any] = []
-    for part in parts:
-        if part is Ellipsis:
-            result += [("slice", None, None, None)] * (rank - named)
-        elif isinstance(part, slice):
-            result.append(("slice", *(None if v is None else _place(v) for v in (part.start, part.stop, part.step))))
-        else:
-            result.append(None if part is None else _place(part))
-    return tuple(result)
-
-
-def _place(part: Any) -> int:
-    """An index or a bound of a slice as an int."""
-    if isinstance(part, bool | np.bool_) or not hasattr(part, "__index__") or np.ndim(part) != 0:
-        raise UsageError(
-            f"x[{part.type if isinstance(part, Tensor) else repr(part)}]",
-            "indices are integers, slices, ... and None here",
-            "Use `fg.where` for a choice by condition.",
-        )
-    return int(part.__index__())
 
 
 @lru_cache(maxsize=1)

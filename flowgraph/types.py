@@ -155,6 +155,15 @@ def is_float(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "fc"
 
 
+def real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of the real part of numbers of `dtype`.
+
+    >>> real_dtype(np.dtype(np.complex64))
+    dtype('float32')
+    """
+    return np.dtype(f"f{dtype.itemsize // 2}") if dtype.kind == "c" else dtype
+
+
 def python_dtype(value: Any) -> np.dtype[Any]:
     """The dtype that a Python scalar gets when nothing else decides: float32, int32 or bool, as in TensorFlow.
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import dask
 import pytest
 from hypothesis import HealthCheck, settings
+
+from flowgraph import op
+from flowgraph.eager import BINDINGS, COMPILED
+from flowgraph.op import OPS, Op
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -27,6 +31,25 @@ def _dask_settings() -> Iterator[None]:
     """Refuses keys that dask can only make at random: such a task would never be found again after a restart."""
     with dask.config.set({"tokenize.ensure-deterministic": True}):
         yield
+
+
+@pytest.fixture
+def fresh_programs() -> Iterator[None]:
+    """No program that was made before is found, and none that this test makes is found after it."""
+    for cache in (COMPILED, BINDINGS):
+        cache.clear()
+    yield
+    for cache in (COMPILED, BINDINGS):
+        cache.clear()
+
+
+@pytest.fixture
+def define() -> Iterator[Callable[..., Op]]:
+    """`fg.define` for ops that go when the test is over."""
+    before = dict(OPS)
+    yield op.define
+    OPS.clear()
+    OPS.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import gc
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,7 +20,7 @@ from flowgraph.eager import BINDINGS, COMPILED, Cache, evaluate
 from flowgraph.errors import DataError, GradientError, RunError
 from flowgraph.graph import Node
 from flowgraph.leaves import SHARED_BYTES
-from flowgraph.op import OPS, Op
+from flowgraph.op import Op
 from flowgraph.program import Program
 from flowgraph.tensor import Tensor
 
@@ -37,21 +37,6 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
 
     monkeypatch.setattr(Program, "run", run)
     return seen
-
-
-@pytest.fixture
-def define() -> Iterator[Callable[..., Op]]:
-    """`fg.define` for ops that go when the test is over."""
-    before = dict(OPS)
-    yield fg.define
-    OPS.clear()
-    OPS.update(before)
-
-
-@pytest.fixture
-def _empty_cache() -> None:
-    COMPILED.clear()
-    BINDINGS.clear()
 
 
 def count_nodes() -> int:
@@ -384,7 +369,7 @@ def test_arrays_that_nobody_can_change_are_not_looked_at(monkeypatch: pytest.Mon
 # The cache of programs.
 
 
-@pytest.mark.usefixtures("_empty_cache")
+@pytest.mark.usefixtures("fresh_programs")
 def test_a_changed_number_compiles_nothing() -> None:
     x = fg.constant([1.0, 2.0])
     (x * 0.1).numpy()
@@ -394,7 +379,7 @@ def test_a_changed_number_compiles_nothing() -> None:
     assert (COMPILED.misses, BINDINGS.misses) == before
 
 
-@pytest.mark.usefixtures("_empty_cache")
+@pytest.mark.usefixtures("fresh_programs")
 @pytest.mark.parametrize("number", [-1, 0, 0.5, 1, 2])
 def test_some_numbers_are_structure(number: float) -> None:
     x = fg.constant([3.0, 4.0])
@@ -404,7 +389,7 @@ def test_some_numbers_are_structure(number: float) -> None:
     assert COMPILED.misses == before + 1
 
 
-@pytest.mark.usefixtures("_empty_cache")
+@pytest.mark.usefixtures("fresh_programs")
 def test_exponents_are_structure() -> None:
     x, before = fg.constant([3.0, 4.0]), COMPILED.misses
     for exponent in (2, 3, 0.5, -1.5):
@@ -419,7 +404,7 @@ def test_zero_and_minus_zero_are_two_numbers() -> None:
     assert np.signbit((x * -0.0).numpy()).all()
 
 
-@pytest.mark.usefixtures("_empty_cache")
+@pytest.mark.usefixtures("fresh_programs")
 def test_the_number_of_rows_compiles_nothing() -> None:
     w = fg.Variable(np.ones((3, 2), np.float32))
     before = COMPILED.misses, BINDINGS.misses
@@ -439,7 +424,7 @@ def test_types_and_attributes_are_structure() -> None:
     assert fg.constant(x).T.sum(axis=0).numpy().tolist() == x.T.sum(axis=0).tolist()
 
 
-@pytest.mark.usefixtures("_empty_cache")
+@pytest.mark.usefixtures("fresh_programs")
 def test_the_cache_holds_no_arrays() -> None:
     refs = []
 

@@ -127,3 +127,8 @@ def test_only_the_import_differs_from_tensorflow() -> None:
         value: Any = fg
         for part in name.split("."):
             value = getattr(value, part)
+
+
+def test_the_reference_in_the_readme_is_that_of_the_table() -> None:
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "reference.py", "--check"], check=False, cwd=ROOT)
+    assert done.returncode == 0, "run `python scripts/reference.py`"

@@ -38,14 +38,9 @@ TILE = 16
 
 
 @pytest.fixture(autouse=True)
-def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_tiles(monkeypatch: pytest.MonkeyPatch, fresh_programs: None) -> None:
     """Tiles of 16 rows, so that little data has many; caches of programs must not outlive it."""
     monkeypatch.setattr(schedule, "TILE_ROWS", (TILE, TILE))
-    eager.COMPILED.clear()
-    eager.BINDINGS.clear()
-    yield
-    eager.COMPILED.clear()
-    eager.BINDINGS.clear()
 
 
 @pytest.fixture(scope="module")

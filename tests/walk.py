@@ -78,6 +78,8 @@ def _numbers(rng: np.random.Generator, shape: Any, dtype: np.dtype[Any], domain:
         return np.asarray(rng.random(shape) < 0.5)
     if dtype.kind == "f":
         return np.asarray(rng.uniform(low, high, shape), dtype)
+    if dtype.kind == "c":
+        return np.asarray(rng.uniform(low, high, shape) + 1j * rng.uniform(low, high, shape), dtype)
     if dtype == np.uint64:
         return np.asarray(rng.integers(0, 2**63, shape, dtype))
     first = max(math.ceil(low), 0) if dtype.kind == "u" else math.ceil(low)
@@ -223,7 +225,7 @@ def close(got: Any, wanted: Any, what: str, factor: float = 1.0, floor: float = 
         if a.dtype.kind not in "fc":
             assert np.array_equal(a, b), f"{where}: {a} and {b}"
             continue
-        rtol = TOLERANCE[a.real.dtype.itemsize] * factor
+        rtol = TOLERANCE[np.finfo(a.dtype).dtype.itemsize] * factor
         scale = np.abs(b[np.isfinite(b)]).max(initial=floor)
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale, err_msg=where)
 

@@ -19,6 +19,7 @@ from flowgraph.kernel.stages import Loop, Stages, read_operands
 from flowgraph.op import Monoid
 from flowgraph.partition import GATHER, Partitioned, rows_of
 from flowgraph.schedule import Schedule
+from flowgraph.types import Dim
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,16 @@ class Emitter:
         self.numbers = {
             node: number for number, node in enumerate(dict.fromkeys([*parts.graph.inputs, *phases.needed]))
         }
-        self.meshes = sorted({m for n in self.numbers if (m := parts.mesh(n)) is not None}, key=MESH_NUMBER.__getitem__)
+        self.read = frozenset(phases.needed)
+        """The nodes whose values are read or wanted."""
+        self.meshes = sorted(self._meshes(), key=MESH_NUMBER.__getitem__)
+
+    def _meshes(self) -> set[str]:
+        """The mesh axes of all nodes, and those that a node has in its lengths alone: their rows nobody computes."""
+        cut = {mesh for node in self.numbers if (mesh := self.parts.mesh(node)) is not None}
+        types = {one for node in self.numbers for near in (node, *node.inputs) for one in near.types}
+        named = {length.base.name for one in types for length in one.shape if isinstance(length, Dim)}
+        return cut | named.intersection(self.plan.tile)
 
     def variable(self, node: Node) -> str:
         """The name of a node's array in every kernel."""

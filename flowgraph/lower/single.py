@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 
 from flowgraph.lower.calls import assemble_pieces
-from flowgraph.sources import SMALL_BYTES, Held, TaskPiece
+from flowgraph.sources import SMALL_BYTES, EveryPiece, Held, TaskPiece
 
 
 def piece_arguments(found: Sequence[Any]) -> Any:
     """Pieces as an argument of a task: those of other tasks' results as [result, start, stop, axis, expected shape]."""
     from dask import task_spec as spec
 
-    return spec.List(
-        *[
-            spec.List(spec.TaskRef(one.key), one.start, one.stop, 0, one.shape) if isinstance(one, TaskPiece) else one
-            for one in found
-        ]
-    )
+    def argument(one: Any) -> Any:
+        if isinstance(one, TaskPiece):
+            return spec.List(spec.TaskRef(one.key), one.start, one.stop, 0, one.shape)
+        if isinstance(one, EveryPiece):
+            return spec.List(EveryPiece, argument(one.inner), one.axis, one.first, one.step)
+        return one
+
+    return spec.List(*map(argument, found))
 
 
 def lower_call(function: Any, arguments: Sequence[Any], name: str, run: str, sources: Sequence[Any] = ()) -> Any:

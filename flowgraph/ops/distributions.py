@@ -17,8 +17,8 @@ from flowgraph.apply import apply, convert, freeze
 from flowgraph.errors import DTypeError, ShapeError
 from flowgraph.op import Op, define
 from flowgraph.ops.create import zeros_like
-from flowgraph.ops.elementwise import common_float
 from flowgraph.ops.random import KEY_TYPE, inverse_normal, key_of, uniform, words
+from flowgraph.ops.rules import common_float
 from flowgraph.ops.shape import checked_shape, factor_names
 from flowgraph.tensor import Tensor
 from flowgraph.types import as_dtype

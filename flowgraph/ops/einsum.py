@@ -14,8 +14,9 @@ import numpy as np
 from flowgraph.apply import convert
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Op, define
+from flowgraph.ops.complex import conj
 from flowgraph.ops.diagonals import diagonal
-from flowgraph.ops.linalg import conjugate, matmul
+from flowgraph.ops.linalg import matmul
 from flowgraph.ops.reduce import sum
 from flowgraph.ops.shape import numbers_dtype, transpose
 from flowgraph.tensor import Tensor
@@ -84,8 +85,8 @@ def _gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor, subscripts: str) -> 
     """The result takes the place of the operand; the driver undoes broadcasting, for which dots lead everywhere."""
     a, b, c = _parts(subscripts)
     return (
-        lambda: _pair(g, conjugate(y), c, b, _dotted(a, b, c)),
-        lambda: _pair(conjugate(x), g, a, c, _dotted(b, a, c)),
+        lambda: _pair(g, conj(y), c, b, _dotted(a, b, c)),
+        lambda: _pair(conj(x), g, a, c, _dotted(b, a, c)),
     )
 
 
@@ -349,7 +350,7 @@ def vecdot(x1: Any, x2: Any, /, *, axis: Any = -1) -> Tensor:
             f"axes are counted from the end, for others broadcast: from -{rank} to -1" if rank else "one is a scalar",
             "Give a negative axis that both have.",
         )
-    x, y = (_last(one, int(axis)) for one in (conjugate(x), y))
+    x, y = (_last(one, int(axis)) for one in (conj(x), y))
     return einsum("...k,...k->...", x, y)
 
 

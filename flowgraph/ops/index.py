@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.apply import convert
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Op, define
+from flowgraph.ops.shape import broadcast_like
 from flowgraph.types import Shape, Size, affine
 
 
@@ -19,6 +21,8 @@ def _slice_bounds(part: Any, length: Size) -> tuple[int, int, Size]:
     if isinstance(length, int):
         begin, end, stride = slice(start, stop, step).indices(length)
         return begin, stride, len(range(begin, end, stride))
+    if (start, stop, step) == (None, None, -1):
+        return -1, -1, length
     begin, stride = start or 0, 1 if step is None else step
     if stride != 1 or begin < 0 or (stop is not None and stop >= 0):
         raise ShapeError(
@@ -139,4 +143,45 @@ scatter_slice: Op = define(
 )
 
 
-# filled tensors: a scalar, broadcast
+def _set_slice(x: Any, value: Any, key: Any) -> Any:
+    result = np.array(x, order="C")
+    result[numpy_key(key)] = value
+    return result
+
+
+def _set_factors(types: Any, attrs: Any) -> str:
+    whole, part = _slice_axes(attrs["key"])
+    return f"{whole}, {part} -> {whole}"
+
+
+def _set_attrs(x: Any, value: Any, /, key: Any) -> dict[str, Any]:
+    attrs = _getitem_attrs(x, key=key)
+    if value.shape != attrs["shape"]:
+        raise ShapeError(
+            f"to set elements of {x} to {value}",
+            f"the part that is named has shape {attrs['shape']}",
+            "Give a value that broadcasts to it.",
+        )
+    return {"key": attrs["key"]}
+
+
+set_slice: Op = define(
+    "set_slice",
+    _set_factors,
+    _set_slice,
+    attrs=_set_attrs,
+    dtype=lambda types, attrs: ((types[0].dtype, types[0].dtype), types[0].dtype),
+    gradient=lambda g, out, x, value, key: (
+        lambda: set_slice(g, broadcast_like(convert(np.zeros((), g.dtype)), value), key=key),
+        lambda: getitem(g, key=key),
+    ),
+    flops=0,
+    samples=lambda: [
+        (((5, 4), (5,)), {"key": (("slice", None, None, None), 1)}),
+        (((5, 4), (2, 4)), {"key": (("slice", 1, -1, 2),)}),
+        (((5, 4), (1, 4)), {"key": (None, 2, ("slice", None, None, -1))}),
+        (((5,), (0,)), {"key": (("slice", 3, 2, None),)}),
+        (((5,), ()), {"key": (-1,)}),
+    ],
+    doc="x with the elements at `key` replaced.",
+)

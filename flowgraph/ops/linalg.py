@@ -8,7 +8,8 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.errors import ShapeError
-from flowgraph.op import OPS, Call, Op, define
+from flowgraph.op import Call, Op, define
+from flowgraph.ops.complex import conj
 from flowgraph.ops.shape import expand_dims, numbers_dtype, reshape, squeeze, transpose
 from flowgraph.tensor import Tensor
 from flowgraph.types import normal_axis
@@ -19,14 +20,9 @@ __all__ = [
 ]
 
 
-def conjugate(x: Tensor) -> Tensor:
-    """`x` with the sign of its imaginary part changed; a real tensor as it is."""
-    return OPS["conj"](x) if x.dtype.kind == "c" else x
-
-
 def adjoint(x: Tensor) -> Tensor:
     """The conjugate transposes of the matrices in the last two axes."""
-    return conjugate(x).mT
+    return conj(x).mT
 
 
 def _matmul_factors(types: Any, attrs: Any) -> str:
@@ -55,15 +51,15 @@ def _matmul_call(types: Any, attrs: Any) -> Call:
 
 def _matmul_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Any:
     if x.ndim == 1 and y.ndim == 1:
-        return (lambda: g * conjugate(y), lambda: g * conjugate(x))
+        return (lambda: g * conj(y), lambda: g * conj(x))
     if x.ndim == 1:
         return (
             lambda: squeeze(expand_dims(g, -2) @ adjoint(y), -2),
-            lambda: expand_dims(conjugate(x), -1) @ expand_dims(g, -2),
+            lambda: expand_dims(conj(x), -1) @ expand_dims(g, -2),
         )
     if y.ndim == 1:
         return (
-            lambda: expand_dims(g, -1) @ expand_dims(conjugate(y), 0),
+            lambda: expand_dims(g, -1) @ expand_dims(conj(y), 0),
             lambda: squeeze(adjoint(x) @ expand_dims(g, -1), -1),
         )
     return (lambda: g @ adjoint(y), lambda: adjoint(x) @ g)
@@ -100,7 +96,7 @@ inner_product = define(
     call=lambda types, attrs: Call(
         "dot({0}, {1}, {out})" if types[0].ndim == 1 else "dot({0}.ravel(), {1}.ravel(), {out})", {"dot": np.dot}
     ),
-    gradient=lambda g, out, x, y: (lambda: g * conjugate(y), lambda: g * conjugate(x)),
+    gradient=lambda g, out, x, y: (lambda: g * conj(y), lambda: g * conj(x)),
     flops=2,
     samples=lambda: [(((3, 4), (3, 4)), {}), (((5,), (5,)), {})],
     doc="The sum of the products of the elements of two tensors of one shape.",
@@ -155,7 +151,7 @@ cross_op: Op = define(
     "... [c], ... [c] -> ... [c]",
     np.linalg.cross,
     dtype=numbers_dtype,
-    gradient=lambda g, out, x, y: (lambda: cross_op(conjugate(y), g), lambda: cross_op(g, conjugate(x))),
+    gradient=lambda g, out, x, y: (lambda: cross_op(conj(y), g), lambda: cross_op(g, conj(x))),
     flops=3,
     samples=lambda: [(((3,), (3,)), {}), (((5, 3), (5, 3)), {}), (((5, 1, 3), (4, 3)), {})],
     doc="The cross products of the vectors of three elements in the last axis.",

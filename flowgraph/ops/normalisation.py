@@ -10,8 +10,9 @@ from flowgraph.apply import convert
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.ops import random
-from flowgraph.ops.elementwise import common_float, maximum, softplus, sqrt, square, where
+from flowgraph.ops.elementwise import maximum, softplus, sqrt, square, where
 from flowgraph.ops.reduce import logsumexp, mean, sum, var
+from flowgraph.ops.rules import common_float
 from flowgraph.tensor import Tensor
 from flowgraph.types import Dim, normal_axis, promote
 

@@ -10,8 +10,9 @@ import numpy as np
 from flowgraph.apply import convert
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.ops.decompositions import svdvals
-from flowgraph.ops.elementwise import abs as absolute, common_float, power, sqrt, square, where
+from flowgraph.ops.elementwise import abs as absolute, power, sqrt, square, where
 from flowgraph.ops.reduce import max, min, sum
+from flowgraph.ops.rules import common_float
 from flowgraph.ops.shape import expand_dims, transpose
 from flowgraph.ops.solvers import checked_rtol
 from flowgraph.tensor import Tensor

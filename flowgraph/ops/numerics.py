@@ -44,6 +44,47 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
     return out
 
 
+def rsqrt(x: Array, out: Array | None = None) -> Array:
+    """1 / sqrt(x)."""
+    out = np.sqrt(x, np.empty_like(x) if out is None else out)
+    return np.reciprocal(out, out)
+
+
+def xlogy(x: Array, y: Array, out: Array | None = None) -> Array:
+    """X * log(y), and 0 where x is 0, unless y is nan."""
+    out = np.empty(np.broadcast_shapes(x.shape, y.shape), x.dtype) if out is None else out
+    np.multiply(x, np.log(y), out)
+    np.copyto(out, 0, where=(x == 0) & ~np.isnan(y))
+    return out
+
+
+def sinc(x: Array, out: Array | None = None) -> Array:
+    """sin(pi x) / (pi x), and 1 at 0. The nearest integer is taken off x first, so that it is exactly 0 at others."""
+    whole = np.rint(x, np.empty_like(x))
+    odd = np.rint(whole / 2) * 2 != whole
+    zero, angle = x == 0, np.multiply(x, np.pi, np.empty_like(x))
+    np.copyto(angle, 1, where=zero)
+    out = np.multiply(np.subtract(x, whole, whole), np.pi, np.empty_like(x) if out is None else out)
+    np.sin(out, out)
+    np.negative(out, out, where=odd)
+    np.divide(out, angle, out)
+    np.copyto(out, 1, where=zero)
+    return out
+
+
+def relu6(x: Array, out: Array | None = None) -> Array:
+    """min(max(x, 0), 6)."""
+    out = np.maximum(x, 0, out=np.empty_like(x) if out is None else out)
+    return np.minimum(out, 6, out=out)
+
+
+def softsign(x: Array, out: Array | None = None) -> Array:
+    """X / (1 + |x|)."""
+    out = np.abs(x, np.empty_like(x) if out is None else out)
+    np.add(out, 1, out)
+    return np.divide(x, out, out)
+
+
 def softplus(x: Array, out: Array | None = None) -> Array:
     """log(1 + exp(x)), as max(x, 0) + log1p(exp(-|x|)).
 
@@ -165,3 +206,10 @@ def variance_finish(state: tuple[Array, ...], axes: tuple[int, ...], keepdims: b
 def variance(x: Array, axes: tuple[int, ...], keepdims: bool, correction: float) -> Array:
     """The variance over `axes`; deviations are taken in double precision."""
     return variance_finish(variance_partial(x, axes, keepdims, correction), axes, keepdims, correction).astype(x.dtype)
+
+
+def log_softmax(x: Array, axis: int, out: Array | None = None) -> Array:
+    """X - log(sum(exp(x))) along `axis`, with the largest element taken out first."""
+    out = np.subtract(x, np.max(x, axis=axis, keepdims=True, initial=-np.inf), out)
+    np.subtract(out, np.log(np.sum(np.exp(out), axis=axis, keepdims=True)), out)
+    return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,22 @@ from flowgraph.context import Hooks
 from flowgraph.errors import ShapeError
 from flowgraph.op import Call, Monoid, Op, define
 from flowgraph.ops import numerics
-from flowgraph.ops.elementwise import common_float, exp, sqrt, where
+from flowgraph.ops.elementwise import exp, sqrt, where
+from flowgraph.ops.rules import common_float
+from flowgraph.ops.scanning import cumulative_prod, summed_dtype, whole_axis
 from flowgraph.ops.shape import broadcast_like, expand_dims, size
 from flowgraph.tensor import Tensor
-from flowgraph.types import DEFAULT_INT, normal_axes, normal_axis
+from flowgraph.types import as_dtype, normal_axes, normal_axis
 
 __all__ = [
+    "all",
+    "any",
+    "count_nonzero",
     "logsumexp",
     "max",
     "mean",
     "min",
+    "prod",
     "softmax",
     "std",
     "sum",
@@ -70,14 +77,11 @@ def _sum_call(types: Any, attrs: Any) -> Call:
     return Call(f"reduce({{0}}, {axes}, None, {{out}}, {attrs['keepdims']})", use)
 
 
-def _sum_dtype(types: Any, attrs: Any) -> Any:
-    """The Array API's rule: sums of booleans and small integers are as wide as the default integer."""
-    dtype = types[0].dtype
-    if dtype.kind in "bi" and dtype.itemsize < DEFAULT_INT.itemsize:
-        dtype = DEFAULT_INT
-    elif dtype.kind == "u" and dtype.itemsize < DEFAULT_INT.itemsize:
-        dtype = np.dtype(np.uint32)
-    return (dtype,), dtype
+def _summed_attrs(
+    x: Any, /, axis: Any = None, keepdims: bool = False, dtype: Any = None, *, axes: Any = None
+) -> dict[str, Any]:
+    attrs = _attrs(x, axis, keepdims, axes=axes)
+    return attrs if dtype is None else attrs | {"dtype": as_dtype(dtype)}
 
 
 def _sum(x: Any, axes: Any, keepdims: bool) -> Any:
@@ -88,14 +92,90 @@ sum = define(
     "sum",
     _factors,
     _sum,
-    attrs=_attrs,
-    dtype=_sum_dtype,
+    attrs=_summed_attrs,
+    dtype=summed_dtype,
     combine="add",
     call=_sum_call,
     gradient=lambda g, out, x, axes, keepdims: (spread(g, x, axes, keepdims),),
-    samples=_samples,
+    samples=lambda: [*_samples(), (((3, 4),), {"axis": 0, "dtype": np.dtype(np.float64)}), (((3, 0),), {"axis": 1})],
     doc="The sum over `axis`: an int, a tuple of ints, or None for all axes. Booleans are counted.",
 )
+
+
+def _prod(x: Any, axes: Any, keepdims: bool) -> Any:
+    return np.prod(x, axis=axes, dtype=x.dtype, keepdims=keepdims)
+
+
+def _reduce_call(ufunc: np.ufunc) -> Any:
+    """The call of reductions that numpy does well."""
+    return lambda types, attrs: Call(
+        f"reduce({{0}}, {attrs['axes']}, None, {{out}}, {attrs['keepdims']})", {"reduce": ufunc.reduce}
+    )
+
+
+def _others(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """For each element the product of all others over `axes`, without a division: elements may be 0."""
+    *rest, last = axes
+    before, after = (cumulative_prod(x, axis=last, exclusive=True, reverse=reverse) for reverse in (False, True))
+    own: Tensor = before * after
+    return own * _others(prod(x, axis=last, keepdims=True), tuple(rest)) if rest else own
+
+
+prod: Op = define(
+    "prod",
+    _factors,
+    _prod,
+    attrs=_summed_attrs,
+    dtype=summed_dtype,
+    combine="multiply",
+    call=_reduce_call(np.multiply),
+    gradient=lambda g, out, x, axes, keepdims: ((spread(g, x, axes, keepdims) * _others(x, axes) if axes else g),),
+    samples=lambda: [
+        *_samples(),
+        (((3, 4),), {"axis": ()}),
+        (((3, 0),), {"axis": 1}),
+        ((np.array([[2.0, 0.0, 3.0], [0.0, 0.0, 4.0], [1.0, 5.0, 2.0]]),), {"axis": 1}),
+        ((np.array([[2.0, 0.0, 3.0], [1.0, 5.0, 2.0]]),), {}),
+    ],
+    doc="The product over `axis`: an int, a tuple of ints, or None for all axes.",
+)
+
+
+def _any(x: Any, axes: Any, keepdims: bool) -> Any:
+    return np.any(x, axis=axes, keepdims=keepdims)
+
+
+def _all(x: Any, axes: Any, keepdims: bool) -> Any:
+    return np.all(x, axis=axes, keepdims=keepdims)
+
+
+def _truth(name: str, kernel: Any, ufunc: np.ufunc, combine: str) -> Op:
+    return define(
+        name,
+        _factors,
+        kernel,
+        attrs=_attrs,
+        dtype=lambda types, attrs: ((np.dtype(np.bool_),), np.dtype(np.bool_)),
+        combine=combine,
+        call=_reduce_call(ufunc),
+        gradient=lambda g, out, x: (None,),
+        samples=lambda: [*_samples(), (((3, 0),), {"axis": 1}), ((np.eye(3),), {"axis": 0})],
+        doc=f"Whether {name} element over `axis` is true: not 0.",
+    )
+
+
+any = _truth("any", _any, np.logical_or, "or")
+all = _truth("all", _all, np.logical_and, "and")
+
+
+def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
+    """How many elements over `axis` are not 0, as the default integer or as `dtype`.
+
+    >>> import flowgraph as fg
+    >>> int(fg.count_nonzero(fg.constant([0.0, 2.0, -1.0])))
+    2
+    """
+    return sum(convert(x).astype(np.bool_), axis=axis, keepdims=keepdims, dtype=dtype)  # type: ignore[no-any-return]
 
 
 def _extreme_gradient(g: Tensor, out: Tensor, x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Any:
@@ -116,14 +196,11 @@ def _min(x: Any, axes: Any, keepdims: bool) -> Any:
 def _extreme(name: str, kernel: Any, ufunc: np.ufunc, word: str) -> Op:
     def checked_attrs(x: Any, /, axis: Any = None, keepdims: bool = False, *, axes: Any = None) -> dict[str, Any]:
         attrs = _attrs(x, axis, keepdims, axes=axes)
-        if any(x.shape[one] == 0 for one in attrs["axes"]):
+        if builtins.any(x.shape[one] == 0 for one in attrs["axes"]):
             raise ShapeError(
                 f"the {word} element of {x}", "there is none", "Give a tensor with at least one element along the axis."
             )
         return attrs
-
-    def call(types: Any, attrs: Any) -> Call:
-        return Call(f"reduce({{0}}, {attrs['axes']}, None, {{out}}, {attrs['keepdims']})", {"reduce": ufunc.reduce})
 
     return define(
         name,
@@ -131,7 +208,7 @@ def _extreme(name: str, kernel: Any, ufunc: np.ufunc, word: str) -> Op:
         kernel,
         attrs=checked_attrs,
         combine=ufunc.__name__,
-        call=call,
+        call=_reduce_call(ufunc),
         gradient=_extreme_gradient,
         samples=_samples,
         doc=f"The {word} element over `axis`; equal ones share the gradient.",
@@ -204,14 +281,9 @@ def std(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0)
     return sqrt(var(x, axis=axis, keepdims=keepdims, correction=correction))  # type: ignore[no-any-return]
 
 
-def _softmax_factors(types: Any, attrs: Any) -> str:
-    names = [f"[a{axis}]" if axis == attrs["axis"] else f"a{axis}" for axis in range(types[0].ndim)]
-    return f"{' '.join(names)} -> {' '.join(names)}"
-
-
 softmax = define(
     "softmax",
-    _softmax_factors,
+    whole_axis,
     numerics.softmax,
     attrs=lambda x, /, axis=-1: {"axis": normal_axis(axis, x.ndim)},
     dtype="float",

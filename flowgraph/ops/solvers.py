@@ -14,8 +14,9 @@ from flowgraph.apply import convert
 from flowgraph.context import Hooks
 from flowgraph.errors import DTypeError, GradientError, ShapeError, UsageError
 from flowgraph.op import Op, define
+from flowgraph.ops.complex import conj
 from flowgraph.ops.diagonals import band_part, diag
-from flowgraph.ops.linalg import adjoint, conjugate
+from flowgraph.ops.linalg import adjoint
 from flowgraph.ops.reduce import sum
 from flowgraph.ops.shape import broadcast_like, broadcast_to, expand_dims, squeeze
 from flowgraph.tensor import Tensor
@@ -98,7 +99,7 @@ def _solve_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Any:
         by_right = solve(adjoint(x), g)
         return (lambda: -_times_adjoint(by_right, out), by_right)
     by_right = squeeze(solve(adjoint(x), expand_dims(g, -1)), -1)
-    return (lambda: -(expand_dims(by_right, -1) * expand_dims(conjugate(out), -2)), by_right)
+    return (lambda: -(expand_dims(by_right, -1) * expand_dims(conj(out), -2)), by_right)
 
 
 def _with_right_sides(*pairs: tuple[tuple[int, ...], tuple[int, ...]]) -> Any:
@@ -236,7 +237,7 @@ def _adjugate(x: Array) -> Array:
 def _adjugate_gradient(g: Tensor, out: Tensor, x: Tensor) -> Any:
     """From adjugate = det(x) inv(x); a singular matrix has no second derivative here."""
     inverse = adjoint(inv(x))
-    total = sum(g * conjugate(out), axis=(-2, -1), keepdims=True)
+    total = sum(g * conj(out), axis=(-2, -1), keepdims=True)
     return (total * inverse - inverse @ g @ adjoint(out),)
 
 

@@ -8,8 +8,9 @@ from flowgraph.passes.fold import fold
 from flowgraph.passes.hoist import hoist
 from flowgraph.passes.share import share
 from flowgraph.passes.simplify import simplify
+from flowgraph.passes.sink import Sunk, sink
 
-__all__ = ["cull", "fold", "hoist", "optimise", "share", "simplify"]
+__all__ = ["Sunk", "sink", "cull", "fold", "hoist", "optimise", "share", "simplify"]
 
 
 def optimise(graph: Graph) -> Graph:

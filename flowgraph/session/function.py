@@ -64,7 +64,7 @@ class Traced:
         since = self.since
         for node in nodes:
             since = min(since, node.since)
-        results = self.entry.program.run(values, client, scheduler, self.entry.rows)
+        results = self.entry.run(values, client, scheduler)
         given = set(map(id, values))
         results = [one.copy() if id(one) in given else one for one in results]  # it may be the caller's array
         for variable, value in zip(self.updates, results[self.count :], strict=True):

@@ -221,9 +221,11 @@ def _forward(name: str) -> Callable[..., Any]:
     return method
 
 
-_BINARY = ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or", "xor")
+_BINARY = (
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift",
+)  # fmt: skip
 for _name in (
-    *(f"__{left}{word}__" for word in _BINARY for left in ("", "r")),
+    *(f"__{left}{word}__" for word in _BINARY for left in ("", "r")), "__divmod__", "__rdivmod__",
     "__neg__", "__pos__", "__abs__", "__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__", "__getitem__",
     "__float__", "__int__", "__complex__", "__index__", "__iter__", "__invert__",
 ):  # fmt: skip

@@ -4,6 +4,7 @@ A source is asked for the pieces of an interval; it never joins them. A piece is
 process, a part of a file, or a part of another task's result.
 """
 
+from flowgraph.sources.derived import Derived, EveryPiece, Pad, Part, Slice, derive
 from flowgraph.sources.files import SMALL_BYTES, FilePiece, sending
 from flowgraph.sources.rows import (
     Blocks,
@@ -26,12 +27,18 @@ __all__ = [
     "SMALL_BYTES",
     "Blocks",
     "DaskRows",
+    "Derived",
+    "EveryPiece",
     "FilePiece",
     "Held",
     "HeldPiece",
+    "Pad",
+    "Part",
     "Parts",
+    "Slice",
     "Source",
     "TaskPiece",
+    "derive",
     "has_tasks",
     "held_by",
     "in_memory",

@@ -56,8 +56,10 @@ class TaskPiece:
 
 def resolve(piece: Any) -> Array:
     """The array of a piece, on the worker that needs it."""
-    if isinstance(piece, FilePiece | HeldPiece):
-        return piece.array()
+    if isinstance(piece, np.ndarray):
+        return piece
+    if isinstance(piece, list | tuple) and isinstance(piece[0], type):  # a piece made of pieces, in the form of a task
+        return piece[0](*piece[1:]).array()  # type: ignore[no-any-return]
     if isinstance(piece, list | tuple):  # a task's result, the interval wanted of it, and the shape it should have
         array, start, stop, axis, shape = piece
         array = np.asarray(array)
@@ -68,7 +70,7 @@ def resolve(piece: Any) -> Array:
                 "Give the array its true chunks (`x.compute_chunk_sizes()`), or correct what loads a block.",
             )
         return array[interval(axis, start, stop)] if shape else array
-    return piece  # type: ignore[no-any-return]
+    return piece.array()  # type: ignore[no-any-return]
 
 
 class Held:
@@ -168,6 +170,11 @@ def pieces(value: Any, start: int, stop: int, axis: int) -> list[Any]:
     if isinstance(value, np.ndarray):
         return [value[interval(axis, start, stop)]]
     return value.pieces(start, stop, axis)  # type: ignore[no-any-return]
+
+
+def type_of(value: Any) -> TensorType:
+    """The type of an array or a source."""
+    return tensor_type(value.shape, value.dtype) if isinstance(value, np.ndarray) else value.type
 
 
 def in_memory(value: Any) -> Any:

@@ -207,7 +207,7 @@ class Optimizer:
             *(v.numpy() for v in update.read),
             *(value_of(node) for node in update.captured),
         ]
-        results = update.program.program.run(values, rows=update.program.rows)
+        results = update.program.run(values)
         return list(zip([*variables, *slots], results, strict=True))
 
     def _hyperparameters(self) -> Any:

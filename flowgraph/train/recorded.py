@@ -65,7 +65,7 @@ def step_of(optimizer: Updates, tape: GradientTape, target: Any, variables: Sequ
         *(one.numpy() for one in found.read),
         *map(value_of, found.captured),
     ]
-    results = found.program.program.run(values, rows=found.program.rows)
+    results = found.program.run(values)
     count = len(run.fetch)
     commit(run, results[:count])
     for variable, value in zip([*variables, *slots], results[count:], strict=True):

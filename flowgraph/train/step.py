@@ -90,7 +90,9 @@ class Step:
         graph, captured = trace.closed([value.node, *updates], given)
         self.read, self.captured = tuple(read), captured
         drawn = [leaf for leaf, node in zip(graph.inputs[len(given) :], captured, strict=True) if is_drawn(node)]
-        self.entry = compiled(_drawn_anew(graph, drawn, graph.inputs[len(self.batch) + len(self.states) - 1]))
+        counter = graph.inputs[len(self.batch) + len(self.states) - 1]
+        # A part of a batch would be a part of all rows.
+        self.entry = compiled(_drawn_anew(graph, drawn, counter), by_parts=False)
         self.program = self.entry.program
 
     def _loss(self, loss: Callable[..., Any], batch: Sequence[Tensor]) -> Tensor:

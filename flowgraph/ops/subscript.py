@@ -1,0 +1,232 @@
+"""x[key] and x[key] = value, with all that numpy takes as a key.
+
+A key of integers, slices, ... and None is one op. Index tensors and masks are picked from what the slices leave, so
+that numpy's rules hold: an integer beside an index tensor is one itself, and the axes of the index come first where a
+slice stands between two of them.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flowgraph.apply import convert
+from flowgraph.context import Hooks
+from flowgraph.errors import DTypeError, ShapeError, UsageError
+from flowgraph.leaves import as_array, scalar
+from flowgraph.ops.elementwise import where
+from flowgraph.ops.gather import common_shape, index_tensor
+from flowgraph.ops.index import getitem, numpy_key, set_slice
+from flowgraph.ops.picking import gather_at, set_at
+from flowgraph.ops.shape import broadcast_like, broadcast_to, expand_dims, reshape
+from flowgraph.tensor import Tensor, tensor_of
+
+WHOLE = ("slice", None, None, None)
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key taken apart."""
+
+    slices: tuple[Any, ...]
+    """The part of it that is one `getitem`: ints, ("slice", start, stop, step) and None."""
+    axes: tuple[int, ...] = ()
+    """The axes of what the slices leave that have an index tensor."""
+    indices: tuple[Tensor, ...] = ()
+    """The index tensors, of one shape."""
+
+
+def _is_array(part: Any) -> bool:
+    """Whether `part` of a key is an index tensor or a mask."""
+    if isinstance(part, Tensor):
+        return part.ndim > 0 or part.dtype.kind == "b" or part.node.symbolic
+    if isinstance(part, list):
+        return True
+    return (hasattr(part, "__array__") or hasattr(part, "__flowgraph_tensor__")) and np.ndim(part) > 0
+
+
+def _array_part(part: Any) -> Tensor:
+    """A list or an array of a key as a tensor of positions or a mask."""
+    if isinstance(part, list) and not part:
+        return convert(np.zeros(0, np.int64))
+    tensor = convert(as_array(part)) if isinstance(part, list) else convert(part)
+    if tensor.dtype.kind not in "biu":
+        raise DTypeError(f"x[{tensor.type}]", "positions are integers, masks are booleans", "Cast the index.")
+    return tensor
+
+
+def _place(part: Any) -> int:
+    """An index or a bound of a slice as an int."""
+    if isinstance(part, bool | np.bool_) or not hasattr(part, "__index__") or np.ndim(part) != 0:
+        raise UsageError(
+            f"x[{part.type if isinstance(part, Tensor) else repr(part)}]",
+            "indices are integers, slices, ..., None, integer tensors and masks",
+            "Use `fg.where` for a choice by condition.",
+        )
+    return int(part.__index__())
+
+
+def _width(part: Any) -> int:
+    """How many axes `part` of a key names."""
+    if part is None or part is Ellipsis:
+        return 0
+    return part.ndim if isinstance(part, Tensor) and part.dtype.kind == "b" else 1
+
+
+def _parts(key: Any, rank: int) -> list[Any]:
+    """The parts of `key`, with ... written out and arrays as tensors."""
+    given = key if isinstance(key, tuple) else (key,)
+    parts = [_array_part(part) if _is_array(part) else part for part in given]
+    named = sum(map(_width, parts))
+    if named > rank:
+        raise ShapeError(f"{named} indices", f"the tensor has {rank} axes", "Drop the indices that are too many.")
+    dots = [at for at, part in enumerate(parts) if part is Ellipsis]
+    if len(dots) > 1:
+        raise UsageError("x[..., ...]", "an index holds '...' twice", "Write ':' for each axis of one of them.")
+    fill = [slice(None)] * (rank - named)
+    return [*parts[: dots[0]], *fill, *parts[dots[0] + 1 :]] if dots else [*parts, *fill]
+
+
+def _slice(part: slice) -> tuple[Any, ...]:
+    return "slice", *(None if v is None else _place(v) for v in (part.start, part.stop, part.step))
+
+
+def parse_key(x: Tensor, key: Any) -> Key:
+    """`key` of `x` taken apart; masks are computed."""
+    rank = x.ndim
+    parts = _parts(key, rank)
+    if not any(isinstance(part, Tensor) and _is_array(part) for part in parts):
+        while parts and isinstance(parts[-1], slice) and parts[-1] == slice(None):
+            parts.pop()  # axes that are not named are whole
+        return Key(tuple(p if p is None else _slice(p) if isinstance(p, slice) else _place(p) for p in parts))
+    slices: list[Any] = []
+    axes: list[int] = []
+    indices: list[Tensor] = []
+    axis = 0
+    for part in parts:
+        if part is None or isinstance(part, slice):
+            slices.append(None if part is None else _slice(part))
+            axis += part is not None
+            continue
+        if isinstance(part, Tensor) and part.dtype.kind == "b":
+            found = mask_positions(part, x.shape[axis : axis + part.ndim])
+        else:
+            length = x.shape[axis]
+            index = part if isinstance(part, Tensor) and _is_array(part) else np.asarray(_place(part))
+            found = [index_tensor(index, length, f"x[...] of {x.type}")]
+        for one in found:
+            axes.append(len(slices))
+            indices.append(one)
+            slices.append(WHOLE)
+            axis += 1
+    shape = common_shape([one.shape for one in indices])
+    spread = tuple(one if one.shape == shape else broadcast_to(one, shape) for one in indices)
+    return Key(tuple(slices), tuple(axes), spread)
+
+
+def mask_positions(mask: Tensor, shape: Any) -> list[Tensor]:
+    """The positions along each axis where `mask` is true: how many there are is seen by computing it."""
+    if mask.node.symbolic:
+        raise UsageError(
+            f"the elements of a tensor at a mask ({mask.type}) while a function is being traced",
+            "how many they are is not known until the function runs",
+            "Use `fg.where(mask, x, 0)`, or pick the elements outside of the function.",
+        )
+    if not mask.ndim:
+        raise UsageError("x[mask]", "the mask is a single boolean", "Use `fg.where` for a choice by condition.")
+    if any(isinstance(want, int) and have != want for have, want in zip(mask.shape, shape, strict=True)):
+        raise ShapeError(
+            f"a mask of shape {mask.shape} for axes of lengths {tuple(shape)}", "they differ", "Give equal lengths."
+        )
+    return [convert(one) for one in np.nonzero(mask.numpy())]
+
+
+def _is_trivial(key: Key) -> bool:
+    return all(part == WHOLE for part in key.slices)
+
+
+def subscript(x: Tensor, key: Any) -> Tensor:
+    """The value of `x[key]`."""
+    parsed = parse_key(x, key)
+    if parsed.axes and _is_trivial(parsed):
+        return gather_at(x, *parsed.indices, axes=parsed.axes)  # type: ignore[no-any-return]
+    result: Tensor = getitem(x, key=parsed.slices)
+    if isinstance(x.node.memo, np.ndarray):  # a view of a known value costs nothing, and is data like any other
+        view = x.node.memo[numpy_key(parsed.slices)]
+        result.node.memo, result.node.depth = np.asarray(view), 0  # it remembers its operand, whose memory it holds
+    return gather_at(result, *parsed.indices, axes=parsed.axes) if parsed.axes else result
+
+
+_KINDS = "biufc"
+
+
+def _value_for(x: Tensor, value: Any) -> Tensor:
+    """`value` as a tensor of the dtype of `x`; raises DTypeError where its kind of number does not fit."""
+    plain = isinstance(value, bool | int | float | complex)
+    kind = np.asarray(value).dtype.kind if plain else convert(value).dtype.kind
+    own, given = (_KINDS.index(one) for one in (x.dtype.kind, kind))
+    if given > own and not (kind == "i" and x.dtype.kind == "u"):
+        raise DTypeError(
+            f"to set elements of {x.type} to {value if plain else convert(value).type}",
+            f"{x.dtype} can not hold such numbers",
+            "Cast the tensor, or the value, first.",
+        )
+    if plain:
+        return tensor_of(scalar(value, x.dtype))
+    tensor = convert(value)
+    return tensor if tensor.dtype == x.dtype else tensor.astype(x.dtype)
+
+
+def _fitted(value: Tensor, part: Tensor) -> Tensor:
+    """`value` in the shape of `part`, which it replaces."""
+    while value.ndim > part.ndim and value.shape[0] == 1:
+        value = reshape(value, value.shape[1:])
+    if value.shape == part.shape:
+        return value
+    return broadcast_like(value, part)  # type: ignore[no-any-return]
+
+
+def replaced(x: Tensor, key: Any, value: Any) -> Tensor:
+    """`x` with other elements at `key`."""
+    new = _value_for(x, value)
+    mask = _sole_mask(key)
+    if mask is not None and new.ndim <= x.ndim - mask.ndim:
+        inner = x.ndim - mask.ndim
+        if any(isinstance(b, int) and a != b for a, b in zip(mask.shape, x.shape, strict=False)):
+            raise ShapeError(f"a mask of shape {mask.shape} for {x.type}", "the lengths differ", "Give equal lengths.")
+        spread = expand_dims(mask, tuple(range(mask.ndim, x.ndim))) if inner else mask
+        return where(spread, broadcast_like(new, x), x)  # type: ignore[no-any-return]
+    parsed = parse_key(x, key)
+    if not parsed.axes:
+        return set_slice(x, _fitted(new, getitem(x, key=parsed.slices)), key=parsed.slices)  # type: ignore[no-any-return]
+    part: Tensor = x if _is_trivial(parsed) else getitem(x, key=parsed.slices)
+    wanted = gather_at(part, *parsed.indices, axes=parsed.axes)
+    part = set_at(part, _fitted(new, wanted), *parsed.indices, axes=parsed.axes)
+    return part if _is_trivial(parsed) else set_slice(x, part, key=parsed.slices)
+
+
+def _sole_mask(key: Any) -> Tensor | None:
+    """The mask that is all of `key`, if there is one."""
+    if isinstance(key, tuple) and len(key) == 1:
+        (key,) = key
+    if isinstance(key, tuple) or not _is_array(key):
+        return None
+    part = _array_part(key)
+    return part if part.dtype.kind == "b" and part.ndim else None
+
+
+def assign(x: Tensor, key: Any, value: Any) -> None:
+    """Let the handle `x` stand for a tensor with other elements at `key`; its old node stays as it was."""
+    new = replaced(x, key, value).node
+    old = x.node
+    if old.handle is not None and old.handle() is x:
+        old.handle = None
+    x.node = new
+    new.handle = weakref.ref(x)
+
+
+Hooks.subscript = staticmethod(subscript)
+Hooks.assign = staticmethod(assign)

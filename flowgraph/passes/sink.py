@@ -1,0 +1,241 @@
+"""sink: parts of rows are taken where the rows come from, so that no row factor has to be whole for them.
+
+    f(x)[1:]                = f(x[1:])                                    for what works row by row
+    concat([f(x), g(y)])    = where(first rows, f(x, zeros), g(zeros, y))
+    zeros with g at [1:]    = where(not the first row, f(0, x), 0)        the gradient of a slice
+
+What arrives at a leaf becomes a leaf of its own: a part of its data, with rows of its own number. Differences, shifts
+and convolutions along rows, which are made of slices, so read tiles of data from several places, and data that no
+memory holds is never gathered. Where rows were computed they are computed again for each part, so all this is done for
+large tensors only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flowgraph.graph import INPUT, Graph, Node, make_node, value_bytes
+from flowgraph.op import OPS, kernel_parameters
+from flowgraph.sources import Pad, Part, Slice
+from flowgraph.types import Size, tensor_type
+
+LEAF_BYTES = 4 << 20
+"""Parts of smaller data are taken after it was read."""
+COMPUTED_BYTES = 64 << 20
+"""Parts of smaller tensors are taken after they were computed: else rows are computed once for each part."""
+
+
+@dataclass(frozen=True)
+class Sunk:
+    """A graph whose last inputs are parts of the first ones."""
+
+    graph: Graph
+    parts: tuple[tuple[int, tuple[Part, ...]], ...]
+    """For each further input: which of the first ones it is a part of, and which part."""
+
+
+def sink(graph: Graph) -> Sunk:
+    """`graph` with the parts of its large tensors taken from its inputs."""
+    return _Sinking(graph).run()
+
+
+class _Sinking:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.leaves: dict[tuple[int, tuple[Part, ...]], Node] = {}
+        self.derived: dict[Node, tuple[int, tuple[Part, ...]]] = {
+            node: (number, ()) for number, node in enumerate(graph.inputs)
+        }
+        self.known: dict[tuple[Node, Part], Node | None] = {}
+
+    def run(self) -> Sunk:
+        graph = self.graph.rebuild(self._rule)
+        used = set(graph.nodes())
+        kept = {key: leaf for key, leaf in self.leaves.items() if leaf in used}
+        return Sunk(Graph((*self.graph.inputs, *kept.values()), graph.outputs), tuple(kept))
+
+    def _rule(self, node: Node, inputs: tuple[Node, ...]) -> Node:
+        new = node if inputs == node.inputs else make_node(node.op, inputs, node.attrs, node.where)
+        rule = _RULES.get(node.op.name)
+        better = rule(self, new) if rule is not None else None
+        return new if better is None else better
+
+    # What parts come from.
+
+    def slice(self, node: Node) -> Node | None:
+        """A slice of rows, and perhaps of other axes, which stay where they are."""
+        (x,) = node.inputs
+        axis, key = row_axis(x), node.attr("key")
+        few = 4 * value_bytes(node.type) <= value_bytes(x.type)
+        if axis is None or value_bytes(x.type) < (LEAF_BYTES if few or x.is_leaf else COMPUTED_BYTES):
+            return None
+        place = _place_in_key(key, axis)
+        if place is None or key[place] == _WHOLE:
+            return None
+        entry = key[place]
+        one = isinstance(entry, int)
+        part = Slice(axis, entry, entry + 1 if entry != -1 else None, None) if one else Slice(axis, *entry[1:])
+        found = self.part(x, part)
+        if found is None:
+            return None
+        rest = (*key[:place], 0 if one else _WHOLE, *key[place + 1 :])
+        if not one and all(other == _WHOLE for other in rest):
+            return found
+        return make_node(OPS["getitem"], (found,), (("key", rest),), node.where)
+
+    def scatter(self, node: Node) -> Node | None:
+        """Zeros with a slice of rows set: the gradient of a slice."""
+        g, like = node.inputs
+        axis, key = row_axis(like), node.attr("key")
+        if axis is None or value_bytes(node.type) < COMPUTED_BYTES or g.type.ndim != node.type.ndim:
+            return None
+        place = _place_in_key(key, axis)
+        if place != axis or any(one != _WHOLE for number, one in enumerate(key) if number != place):
+            return None
+        _, start, stop, step = key[place]
+        length = node.type.shape[axis]
+        span = range(*slice(start, stop, step).indices(length)) if isinstance(length, int) else range(0)
+        if span.step != 1 or not span:
+            return None
+        return self._masked([(g, span.start, span.stop)], length, axis, node)
+
+    def concat(self, node: Node) -> Node | None:
+        """Tensors one after the other along their rows."""
+        axis, length = node.attr("axis"), node.type.shape[node.attr("axis")]
+        if value_bytes(node.type) < COMPUTED_BYTES or row_axis(node) != axis or not isinstance(length, int):
+            return None
+        spans, start = [], 0
+        for one in node.inputs:
+            count = one.type.shape[axis]
+            assert isinstance(count, int)
+            if count:
+                spans.append((one, start, start + count))
+            start += count
+        return self._masked(spans, length, axis, node)
+
+    def _masked(self, spans: list[tuple[Node, int, int]], length: Size, axis: int, like: Node) -> Node | None:
+        """Each of the tensors in its span of the rows, and zeros elsewhere."""
+        assert isinstance(length, int)
+        padded = [self.part(one, Pad(axis, start, length - stop)) for one, start, stop in spans]
+        if any(one is None for one in padded):
+            return None
+        rows = _counted(length, axis, like)
+        result = _zero(like)
+        for (_, _, stop), one in reversed(list(zip(spans, padded, strict=True))):
+            assert one is not None
+            result = _new("where", like, _new("less", like, rows, _number(stop, like)), one, result)
+        first = spans[0][1]
+        if first:
+            result = _new("where", like, _new("less", like, rows, _number(first, like)), _zero(like), result)
+        return result
+
+    # Parts sink.
+
+    def part(self, node: Node, part: Part) -> Node | None:
+        """`part` of `node`, computed from parts of what it is computed from; None where that can not be."""
+        key = node, part
+        if key not in self.known:
+            self.known[key] = self._leaf(node, part) if node.is_leaf else self._computed(node, part)
+        return self.known[key]
+
+    def _leaf(self, node: Node, part: Part) -> Node | None:
+        if node.attr("kind") == "key":
+            return None
+        number, before = self.derived[node]
+        key = number, (*before, part)
+        if key not in self.leaves:
+            leaf = Node(INPUT, (), node.attrs, (_part_type(node, part),))
+            self.leaves[key] = leaf
+            self.derived[leaf] = key
+        return self.leaves[key]
+
+    def _computed(self, node: Node, part: Part) -> Node | None:
+        if len(node.types) > 1 or "at" in kernel_parameters(node.op.kernel):
+            return self._ranged(node, part) if node.op.name == "arange" and isinstance(part, Slice) else None
+        binding = node.inferred().binding
+        axis = binding.results[0][part.axis]
+        if axis.kind != "free" or len(axis.factors) != 1 or axis.factors[0] not in binding.cuttable():
+            return None
+        inputs = []
+        for operand, axes in zip(node.inputs, binding.operands, strict=True):
+            places = [place for place, one in enumerate(axes) if one.factors == axis.factors]
+            moved = self.part(operand, _along(part, places[0])) if places else operand
+            if moved is None:
+                return None
+            inputs.append(moved)
+        attrs = dict(node.attrs)
+        if "shape" in attrs:
+            attrs["shape"] = _part_type(node, part).shape
+        return make_node(node.op, tuple(inputs), tuple(sorted(attrs.items())), node.where)
+
+    def _ranged(self, node: Node, part: Slice) -> Node | None:
+        """A slice of first, first + step, ... is one as well."""
+        length = node.type.shape[0]
+        if not isinstance(length, int):
+            return None
+        span = part.span(length)
+        first, step = node.inputs
+        start = _new("add", node, first, _new("multiply", node, step, _number(span.start, node, step.type.dtype)))
+        stride = _new("multiply", node, step, _number(span.step, node, step.type.dtype))
+        return make_node(node.op, (start, stride), (("shape", (len(span),)),), node.where)
+
+
+_WHOLE = ("slice", None, None, None)
+_RULES: dict[str, Callable[[_Sinking, Node], Node | None]] = {
+    "getitem": _Sinking.slice,
+    "scatter_slice": _Sinking.scatter,
+    "concat": _Sinking.concat,
+}
+
+
+def row_axis(node: Node) -> int | None:
+    """The axis that is cut if one of `node` is: the first that is longer than 1."""
+    return next((axis for axis, length in enumerate(node.type.shape) if length != 1), None)
+
+
+def _place_in_key(key: Any, axis: int) -> int | None:
+    """The place of `axis` of the operand in a key, which may hold None for new axes."""
+    count = -1
+    for place, entry in enumerate(key):
+        count += entry is not None
+        if count == axis:
+            return place
+    return None
+
+
+def _part_type(node: Node, part: Part) -> Any:
+    shape = node.type.shape
+    length = shape[part.axis]
+    assert isinstance(length, int)
+    return tensor_type((*shape[: part.axis], part.length(length), *shape[part.axis + 1 :]), node.type.dtype)
+
+
+def _along(part: Part, axis: int) -> Part:
+    return (
+        Slice(axis, part.start, part.stop, part.step)
+        if isinstance(part, Slice)
+        else Pad(axis, part.before, part.behind)
+    )
+
+
+def _new(name: str, like: Node, *inputs: Node, **attrs: object) -> Node:
+    return make_node(OPS[name], inputs, tuple(sorted(attrs.items())), like.where)
+
+
+def _number(value: int, like: Node, dtype: Any = np.int64) -> Node:
+    return _new("constant", like, dtype=np.dtype(dtype), value=value)
+
+
+def _zero(like: Node) -> Node:
+    return _new("constant", like, dtype=like.type.dtype, value=0)
+
+
+def _counted(length: int, axis: int, like: Node) -> Node:
+    """The number of each row, so shaped that it broadcasts along `axis`."""
+    rows = _new("arange", like, _number(0, like), _number(1, like), shape=(length,))
+    behind = like.type.ndim - axis - 1
+    return _new("expand_dims", like, rows, axis=tuple(range(1, behind + 1))) if behind else rows

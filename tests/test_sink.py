@@ -1,0 +1,208 @@
+"""Parts of rows are taken where the rows come from: slices, joins and their gradients, on every kind of source."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+import flowgraph as fg
+from flowgraph import schedule
+from flowgraph.eager import compiled, cone, detached
+from flowgraph.graph import Graph, interpret, ops_used
+from flowgraph.passes import sink
+from flowgraph.sources import Blocks, Derived, Held, Pad, Slice, derive, resolve
+
+Array = np.ndarray[Any, Any]
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((101, 3)).astype(np.float32)
+Y = RNG.standard_normal((50, 3)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def everything_is_large(monkeypatch: pytest.MonkeyPatch, fresh_programs: None) -> None:
+    module = import_module("flowgraph.passes.sink")
+    monkeypatch.setattr(module, "LEAF_BYTES", 1)
+    monkeypatch.setattr(module, "COMPUTED_BYTES", 1)
+    monkeypatch.setattr(schedule, "TILE_ROWS", (4, 8))
+
+
+def gradient_of_differences(x: Any, y: Any) -> Any:
+    return fg.gradient(fg.sum(fg.square(fg.exp(x)[1:] - fg.exp(x)[:-1])), x)
+
+
+def expected_gradient(x: Array, y: Array) -> Array:
+    e = np.exp(x)
+    d = 2 * np.diff(e, axis=0)
+    return e * (np.concatenate([np.zeros_like(d[:1]), d]) - np.concatenate([d, np.zeros_like(d[:1])]))
+
+
+JOBS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Array, Array], Any]]] = {
+    "a slice": (lambda x, y: fg.exp(x)[7:] * 2, lambda x, y: np.exp(x)[7:] * 2),
+    "a slice from behind": (lambda x, y: fg.exp(x)[-20:-3], lambda x, y: np.exp(x)[-20:-3]),
+    "an empty slice": (lambda x, y: fg.exp(x)[50:50], lambda x, y: np.exp(x)[50:50]),
+    "every third row": (lambda x, y: fg.sum(fg.square(x[1::3]), axis=0), lambda x, y: np.sum(x[1::3] ** 2, axis=0)),
+    "backwards": (lambda x, y: fg.tanh(x)[::-1], lambda x, y: np.tanh(x)[::-1]),
+    "backwards, every other": (lambda x, y: fg.tanh(x)[90:3:-2], lambda x, y: np.tanh(x)[90:3:-2]),
+    "a slice of a slice": (lambda x, y: fg.exp(x * 2)[3:][::2][:-5], lambda x, y: np.exp(x * 2)[3:][::2][:-5]),
+    "differences": (lambda x, y: fg.exp(x)[1:] - fg.exp(x)[:-1], lambda x, y: np.diff(np.exp(x), axis=0)),
+    "one row": (lambda x, y: fg.tanh(x)[5] + fg.tanh(x)[-1], lambda x, y: np.tanh(x)[5] + np.tanh(x)[-1]),
+    "a column of rows": (lambda x, y: fg.tanh(x)[5:40, 1], lambda x, y: np.tanh(x)[5:40, 1]),
+    "a new axis": (lambda x, y: fg.tanh(x)[None, 5:40], lambda x, y: np.tanh(x)[None, 5:40]),
+    "after a product": (lambda x, y: (x @ y[:3].T)[10:], lambda x, y: (x @ y[:3].T)[10:]),
+    "a global mean": (lambda x, y: (x - fg.mean(x, axis=0))[4:], lambda x, y: (x - x.mean(axis=0))[4:]),
+    "a join": (
+        lambda x, y: fg.tanh(fg.concat([fg.exp(x), y * 2])),
+        lambda x, y: np.tanh(np.concatenate([np.exp(x), y * 2])),
+    ),
+    "a join of three": (
+        lambda x, y: fg.sum(fg.concat([x, y, x * 3]), axis=0),
+        lambda x, y: np.concatenate([x, y, x * 3]).sum(axis=0),
+    ),
+    "a roll": (lambda x, y: fg.concat([x[-7:], x[:-7]]) * 2, lambda x, y: np.roll(x, 7, axis=0) * 2),
+    "a slice of a join": (lambda x, y: fg.concat([x, y])[90:120], lambda x, y: np.concatenate([x, y])[90:120]),
+    "a gradient": (gradient_of_differences, expected_gradient),
+    "the number of each row": (
+        lambda x, y: (x * fg.expand_dims(fg.arange(0.0, 101.0), 1))[3::2],
+        lambda x, y: (x * np.arange(101.0)[:, None])[3::2],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_parts_agree_with_numpy_and_no_row_factor_is_gathered(name: str) -> None:
+    job, expected = JOBS[name]
+    tensor = job(fg.asarray(X), fg.asarray(Y))
+    graph = detached(cone([tensor.node]))
+    sunk = sink(graph).graph.check()
+    assert not {"concat", "scatter_slice"} & set(ops_used(sunk))
+    np.testing.assert_allclose(
+        tensor.numpy(), expected(X.astype(np.float64), Y.astype(np.float64)), rtol=2e-5, atol=2e-5
+    )
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_parts_have_the_same_bits_everywhere(name: str) -> None:
+    job, _ = JOBS[name]
+    wanted = job(fg.asarray(X), fg.asarray(Y)).numpy()
+    sources: tuple[tuple[Any, Any], ...] = (
+        (fg.shard(fg.asarray(X), rows=3), fg.asarray(Y)),
+        (fg.from_blocks([X[:13], X[13:14], X[14:]]), fg.from_blocks([Y[:30], Y[30:]])),
+        (fg.asarray(np.asfortranarray(X)), fg.asarray(Y[::-1][::-1])),
+        (fg.asarray(da.from_array(X, chunks=(17, 3))), fg.asarray(da.from_array(Y, chunks=(50, 2)))),
+    )
+    for x, y in sources:
+        for scheduler in ("threads", "synchronous"):
+            found = job(x, y).compute(scheduler=scheduler)
+            assert found.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("name", ["every third row", "a join", "a gradient"])
+def test_parts_in_other_processes(name: str) -> None:
+    job, _ = JOBS[name]
+    wanted = job(fg.asarray(X), fg.asarray(Y)).numpy()
+    for x in (fg.asarray(X), fg.asarray(da.from_array(X, chunks=(17, 3)))):
+        assert job(x, fg.asarray(Y)).compute(scheduler="processes").tobytes() == wanted.tobytes()
+
+
+def test_what_draws_by_position_stays_where_it_is() -> None:
+    draw = fg.random.normal((101, 3), seed=3)
+    np.testing.assert_array_equal((draw * 2)[5:].numpy(), (draw * 2).numpy()[5:])
+
+
+def test_small_tensors_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module("flowgraph.passes.sink")
+    monkeypatch.setattr(module, "LEAF_BYTES", 1 << 20)
+    monkeypatch.setattr(module, "COMPUTED_BYTES", 1 << 20)
+    tensor = fg.exp(fg.asarray(X))[1:]
+    graph = detached(cone([tensor.node]))
+    assert sink(graph) == sink(graph)
+    assert sink(graph).graph.text() == graph.text()
+
+
+@given(st.data())
+def test_derived_sources_are_what_numpy_says(data: st.DataObject) -> None:
+    x = np.arange(2 * data.draw(st.integers(1, 12))).reshape(-1, 2)
+    source: Any = data.draw(st.sampled_from([x, Held(x), Blocks([x[:1], x[1:1], x[1:]])]))
+    wanted, parts = x, []
+    for _ in range(data.draw(st.integers(1, 3))):
+        if data.draw(st.booleans()):
+            bound = st.none() | st.integers(-14, 14)
+            part: Any = Slice(0, data.draw(bound), data.draw(bound), data.draw(st.sampled_from([None, 1, 2, -1, -3])))
+            wanted = wanted[part.start : part.stop : part.step]
+        else:
+            part = Pad(0, data.draw(st.integers(0, 3)), data.draw(st.integers(0, 3)))
+            wanted = np.pad(wanted, ((part.before, part.behind), (0, 0)))
+        parts.append(part)
+    found = derive(source, parts)
+    assert found.shape == wanted.shape
+    np.testing.assert_array_equal(np.asarray(found), wanted)
+    if isinstance(found, Derived):
+        low = data.draw(st.integers(0, len(wanted)))
+        high = data.draw(st.integers(low, len(wanted)))
+        joined = np.concatenate([resolve(one) for one in found.pieces(low, high, 0)])
+        np.testing.assert_array_equal(joined, wanted[low:high])
+        np.testing.assert_array_equal(resolve(found.pieces(0, 1, 1)[0]), wanted[:, :1])
+
+
+def test_the_rewritten_graph_means_the_same() -> None:
+    x, y = fg.asarray(X), fg.asarray(Y)
+    tensors = [job(x, y) for job, _ in JOBS.values()]
+    run = cone([one.node for one in tensors])
+    graph = detached(run)
+    values = [leaf.memo for leaf in run.leaves]
+    entry = compiled(graph)
+    sunk = sink(graph)
+    wanted = interpret(graph, values)
+    assert isinstance(sunk.graph, Graph)
+    feeds = [np.asarray(one) for one in entry.extended(values)]
+    for a, b in zip(interpret(sunk.graph, feeds), wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+OUT_OF_CORE = """
+import resource, sys
+import numpy as np
+import flowgraph as fg
+
+x = np.load(sys.argv[1], mmap_mode="r")
+fg.sum(fg.asarray(np.ones((70_000, 16), np.float32)))  # all libraries are loaded, and threads are there
+used = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) << 10
+resource.setrlimit(resource.RLIMIT_DATA, (used + (120 << 20),) * 2)
+X = fg.asarray(x)
+X = fg.tanh(X)
+print(float(fg.sum(fg.square(X[1:] - X[:-1]))))
+print(float(fg.sum(fg.concat([X[-1000:], X[:-1000]]) * X)))
+print(float(fg.sum(fg.concat([X, X * 2])[::7])))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
+def test_data_larger_than_the_memory_that_there_may_be(tmp_path: Path) -> None:
+    """300 MB of data in a file, 120 MB of memory: differences, a roll, a join, all of computed rows."""
+    path = tmp_path / "x.npy"
+    x = RNG.standard_normal((4_700_000, 16), dtype=np.float32)
+    np.save(path, x)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(OUT_OF_CORE), str(path)],
+        check=False, capture_output=True, text=True, env={**os.environ, "MALLOC_ARENA_MAX": "2"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    t = np.tanh(x)
+    wanted = (
+        np.sum(np.diff(t, axis=0) ** 2, dtype=np.float64),
+        np.sum(np.roll(t, 1000, axis=0) * t, dtype=np.float64),
+        np.sum(np.concatenate([t, t * 2])[::7], dtype=np.float64),
+    )
+    found = [float(line) for line in done.stdout.split()]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=20)
