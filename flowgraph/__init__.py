@@ -33,10 +33,10 @@ from flowgraph import (
     keras as keras,
     linalg as linalg,
     nn as nn,
+    random as random,
 )
 from flowgraph.graph import Graph as Graph, interpret as interpret
 from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
-from flowgraph.ops import random as random
 from flowgraph.ops.activations import *
 from flowgraph.ops.comparison import *
 from flowgraph.ops.complex import *

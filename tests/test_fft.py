@@ -115,6 +115,18 @@ def test_second_derivatives_through_there_and_back() -> None:
         assert float(fg.sum(fg.grad(f)(x) * along)) == pytest.approx(want, rel=1e-7)
 
 
+def test_the_gradient_by_real_numbers_of_a_complex_transform_is_real() -> None:
+    x, along, h = real(3, 6), real(3, 6, seed=4), 1e-6
+
+    def value(x: Any) -> Any:
+        return fg.sum(fg.square(fg.abs(fg.fft.fft(x, n=8) + 1)))
+
+    g = fg.grad(value)(x)
+    assert g.dtype == np.float64
+    want = (float(value(x + h * along)) - float(value(x - h * along))) / (2 * h)
+    assert float(fg.sum(g * along)) == pytest.approx(want, rel=1e-7)
+
+
 @pytest.mark.parametrize("n", [1, 4, 5])
 def test_frequencies(n: int) -> None:
     for name in ("fftfreq", "rfftfreq"):

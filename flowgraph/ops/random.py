@@ -41,33 +41,49 @@ def set_seed(seed: int) -> None:
     _STATE.seed, _STATE.draws = int(seed) % 2**64, 0
 
 
-def next_key(seed: int | None = None) -> Array:
-    """The key of the next draw, two 64-bit words: (seed, number of the draw). With `seed`, that of this seed alone."""
+def next_key(seed: Any = None) -> Array:
+    """The key of the next draw, two 64-bit words: (seed, number of the draw).
+
+    With `seed`, a number or a pair of them, it is that of this seed alone; its second word is 2**63 or more.
+    """
     if seed is not None:
-        return np.array([int(seed) % 2**64, 2**63], np.uint64)
+        first, second = _pair(seed)
+        return np.array([first % 2**64, 2**63 + second % 2**63], np.uint64)
     _STATE.draws += 1
     return np.array([_STATE.seed, _STATE.draws], np.uint64)
 
 
-def words(key: Array, shape: tuple[int, ...], at: Any) -> Array:
-    """One 64-bit word for each element of the piece `at` = ((start, stop, total) of each axis) of a tensor."""
+def _pair(seed: Any) -> tuple[int, int]:
+    """A seed as two numbers: one number stands for itself and 0."""
+    given = freeze(seed)
+    numbers = given if isinstance(given, tuple) else (given, 0)
+    if len(numbers) != 2 or any(isinstance(one, bool) or not isinstance(one, int) for one in numbers):
+        raise UsageError(f"seed={seed!r}", "it is neither an integer nor two of them", "Give an int, or [int, int].")
+    return numbers
+
+
+def words(key: Array, shape: tuple[int, ...], at: Any, stream: int = 0) -> Array:
+    """One 64-bit word for each element of the piece `at` = ((start, stop, total) of each axis) of a tensor.
+
+    An element has a word in each of 2**64 streams: a distribution that needs several takes them from there.
+    """
     totals = [total for _, _, total in at]
     split = next((axis for axis, (start, stop, total) in enumerate(at) if stop - start != total), None)
     if split is None or split == 0:
         width = math.prod(totals[1:])
         start = at[0][0] * width if at else 0
-        return _stream(key, start, math.prod(shape)).reshape(shape)
+        return _stream(key, start, math.prod(shape), stream).reshape(shape)
     # A piece of a later axis is a run of words in every row of the whole.
     start, stop, total = at[split]
     inner = math.prod(totals[split + 1 :])
     count = (stop - start) * inner
-    runs = [_stream(key, (row * total + start) * inner, count) for row in range(math.prod(totals[:split]))]
+    runs = [_stream(key, (row * total + start) * inner, count, stream) for row in range(math.prod(totals[:split]))]
     return np.concatenate(runs).reshape(shape) if runs else np.empty(shape, np.uint64)
 
 
-def _stream(key: Array, start: int, count: int) -> Array:
-    """`count` words of the stream of `key` from position `start` on; Philox makes four at a time."""
-    generator = np.random.Philox(key=key, counter=start // 4)
+def _stream(key: Array, start: int, count: int, stream: int) -> Array:
+    """`count` words of a stream of `key` from position `start` on; Philox makes four at a time."""
+    generator = np.random.Philox(key=key, counter=start // 4 + (stream << 64))
     skip = start % 4
     return generator.random_raw(skip + count)[skip:] if count else np.empty(0, np.uint64)
 
@@ -188,13 +204,12 @@ integers_op = define(
 )
 
 
-def _key(seed: int | None) -> Tensor:
+def key_of(seed: Any) -> Tensor:
+    """The operand that says which numbers are drawn: of `seed`, or of the next draw."""
     return tensor_of(make_input(KEY_TYPE, "key", value=next_key(seed)))
 
 
-def uniform(
-    shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = np.float32, seed: int | None = None
-) -> Tensor:
+def uniform(shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = np.float32, seed: Any = None) -> Tensor:
     """Random numbers of `shape`, uniform in [minval, maxval); integers where `dtype` is one.
 
     `maxval` is 1 if not given and must be given for integers. With the same `seed`, or after `set_seed`, the same
@@ -210,10 +225,10 @@ def uniform(
         if maxval is None:
             raise UsageError(f"random {kind} without maxval", "integers have no natural range", "Give maxval.")
         bounds = tuple(convert(np.asarray(value, np.int64)) for value in _integer_range(minval, maxval, kind))
-        return apply(integers_op, (_key(seed), *bounds), {"shape": shape, "dtype": kind})  # type: ignore[no-any-return]
+        return apply(integers_op, (key_of(seed), *bounds), {"shape": shape, "dtype": kind})  # type: ignore[no-any-return]
     if kind.kind != "f":
         raise DTypeError(f"random numbers of {kind}", "it is neither integer nor real", "Use a float or int dtype.")
-    drawn = apply(uniform_op, (_key(seed),), {"shape": shape, "dtype": kind})
+    drawn = apply(uniform_op, (key_of(seed),), {"shape": shape, "dtype": kind})
     top = 1 if maxval is None else maxval
     if isinstance(minval, int | float) and isinstance(top, int | float) and (minval, top) == (0, 1):
         return drawn  # type: ignore[no-any-return]
@@ -234,7 +249,7 @@ def _integer_range(minval: Any, maxval: Any, dtype: np.dtype[Any]) -> tuple[int,
     return low, high
 
 
-def normal(shape: Any, mean: Any = 0, stddev: Any = 1, dtype: Any = np.float32, seed: int | None = None) -> Tensor:
+def normal(shape: Any, mean: Any = 0, stddev: Any = 1, dtype: Any = np.float32, seed: Any = None) -> Tensor:
     """Random numbers of `shape` from the normal distribution with `mean` and `stddev`.
 
     >>> import flowgraph as fg
@@ -244,5 +259,5 @@ def normal(shape: Any, mean: Any = 0, stddev: Any = 1, dtype: Any = np.float32, 
     kind = as_dtype(dtype)
     if kind.kind != "f":
         raise DTypeError(f"normal numbers of dtype {kind}", "they are real", "Use float32 or float64.")
-    drawn = apply(normal_op, (_key(seed),), {"shape": checked_shape(freeze(shape)), "dtype": kind})
+    drawn = apply(normal_op, (key_of(seed),), {"shape": checked_shape(freeze(shape)), "dtype": kind})
     return drawn * convert(stddev).astype(kind) + convert(mean).astype(kind)  # type: ignore[no-any-return]

@@ -42,7 +42,7 @@ class _Names:
 
 _NAMES = _Names()
 SEEDED = 2**63
-"""The second word of the key of a draw that names its seed."""
+"""From here on the second word of a key is that of a draw that names its seed."""
 
 
 class Variable:
@@ -293,7 +293,7 @@ def _stand_in(node: Node) -> Node:
 
 def is_drawn(node: Node) -> bool:
     """Whether a value from outside is the key of a random draw, which is to be new in every run of the trace."""
-    return node.is_leaf and node.attr("kind") == "key" and int(node.memo[1]) != SEEDED
+    return node.is_leaf and node.attr("kind") == "key" and int(node.memo[1]) < SEEDED
 
 
 def _trace() -> Trace | None:
