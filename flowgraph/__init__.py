@@ -24,7 +24,7 @@ from numpy import (
     uint64 as uint64,
 )
 
-from flowgraph import collection as collection, errors as errors, keras as keras
+from flowgraph import collection as collection, compat as compat, errors as errors, keras as keras, train as train
 from flowgraph.graph import interpret as interpret
 from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
 from flowgraph.ops import random as random
@@ -76,7 +76,7 @@ from flowgraph.session.building import (
     placeholder_with_default as placeholder_with_default,
     set_random_seed as set_random_seed,
     trainable_variables as trainable_variables,
-    tuple_of as tuple,
+    tuple_of as _tuple_of,
     variables_initializer as variables_initializer,
 )
 from flowgraph.session.default_graph import (
@@ -110,12 +110,15 @@ from flowgraph.session.variable_scope import (
     variable_scope as variable_scope,
 )
 from flowgraph.tensor import Tensor as Tensor
-from flowgraph import train as train
 from flowgraph.train import History as History, fit as fit
 
 # TensorFlow's spellings.
 reduce_sum, reduce_mean, reduce_max, reduce_min = sum, mean, max, min
+tuple = _tuple_of
 reduce_std, reduce_variance, reduce_logsumexp = std, var, logsumexp
+
+
+compat.v1.take(globals())  # it has all names, with the arguments of TensorFlow 1
 
 
 def __getattr__(name: str) -> _Any:

@@ -56,7 +56,7 @@ class Graph:
     [2.0, 4.0]
     """
 
-    variable_class: ClassVar[type]
+    variable_class: ClassVar[type[Any]]
     """What `Variable` makes while a graph is built; filled where that class is."""
 
     def __init__(self) -> None:
@@ -258,14 +258,10 @@ class Graph:
         """The tensor of this name: that of its operation, a colon, and the number of the result."""
         head, colon, index = name.partition(":")
         if not colon or not index.isdecimal():
-            raise UsageError(
-                f"the tensor {name!r}", "that is no name of a tensor", f"Name a result: {head + ':0'!r}."
-            )
+            raise UsageError(f"the tensor {name!r}", "that is no name of a tensor", f"Name a result: {head + ':0'!r}.")
         results = self.get_operation_by_name(head).outputs
         if int(index) >= len(results):
-            raise UsageError(
-                f"the tensor {name!r}", f"{head!r} has {len(results)} results", "They are counted from 0."
-            )
+            raise UsageError(f"the tensor {name!r}", f"{head!r} has {len(results)} results", "They are counted from 0.")
         return results[int(index)]
 
     def as_graph_element(self, given: Any) -> Any:
@@ -293,7 +289,7 @@ class Graph:
                 "it belongs to another graph" if owner is not None else "it belongs to no graph",
                 "Make it under `with graph.as_default():`.",
             )
-        return owner
+        return owner  # type: ignore[no-any-return]
 
     # Order.
 
@@ -372,11 +368,13 @@ class Graph:
         return [name for name, values in self._collections.items() if values]
 
 
-def checked_name(name: str) -> str:
+def checked_name(name: Any) -> str:
     """`name`; raises UsageError for what can not be the name of an operation."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UsageError(
-            f"the name {name!r}", "it can not be one", "Use letters, digits and . _ - /, beginning with a letter or digit."
+            f"the name {name!r}",
+            "it can not be one",
+            "Use letters, digits and . _ - /, beginning with a letter or digit.",
         )
     return name
 

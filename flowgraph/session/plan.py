@@ -99,9 +99,7 @@ class Plan:
     def _bound(self, types: Sequence[TensorType]) -> Compiled:
         self._check_ranks(types)
         lengths = self._lengths(types)
-        new: dict[Node, Node] = {
-            node: _leaf("data", found) for node, found in zip(self.fed, types, strict=True)
-        }
+        new: dict[Node, Node] = {node: _leaf("data", found) for node, found in zip(self.fed, types, strict=True)}
         for variable in self.variables:
             new[variable.leaf] = _leaf("variable", variable.type)
         for draw in self.draws:
@@ -271,7 +269,7 @@ def _mismatch(node: Node, length: int, wanted: Dim, lengths: Mapping[Dim, int]) 
     )
 
 
-def fed_type(node: Node, shape: tuple[int, ...]) -> TensorType:
+def fed_type(node: Node, shape: Shape) -> TensorType:
     """The type of a value of `shape` that is fed for `node`; raises ShapeError where the shapes do not fit."""
     static = node.types[0]
     owner = _owner(node)

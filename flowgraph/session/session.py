@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from flowgraph import tree
-from flowgraph.apply import convert
-from flowgraph.context import ACTIVE, Hooks, describe_line
-from flowgraph.eager import load
-from flowgraph.errors import ClusterError, DTypeError, RunError, UsageError
+from flowgraph.context import ACTIVE, describe_line
+from flowgraph.errors import ClusterError, RunError, UsageError
 from flowgraph.graph import Node
 from flowgraph.leaves import Shared, as_array
 from flowgraph.ops.random import next_key
+from flowgraph.program import load
 from flowgraph.session.default_graph import get_default_graph
+from flowgraph.session.feeding import fed_value
 from flowgraph.session.function import value_of
 from flowgraph.session.graph_variable import GraphVariable
 from flowgraph.session.graphs import Graph
@@ -53,7 +53,9 @@ class Session:
     5.0
     """
 
-    def __init__(self, target: str = "", graph: Graph | None = None, *, client: Any = None, scheduler: Any = None) -> None:
+    def __init__(
+        self, target: str = "", graph: Graph | None = None, *, client: Any = None, scheduler: Any = None
+    ) -> None:
         self.graph = graph if graph is not None else get_default_graph()
         """The graph that is run."""
         self._own_client: Any = None
@@ -91,7 +93,7 @@ class Session:
         def call(*args: Any) -> Any:
             if len(args) != len(fed):
                 raise UsageError(f"a call with {len(args)} values", f"it feeds {len(fed)}", "Give one for each.")
-            values = [_value(node, one) for node, one in zip(fed, args, strict=True)]
+            values = [fed_value(node, one) for node, one in zip(fed, args, strict=True)]
             results = self._run(targets, fed, values)
             return results[0] if single else tree.unflatten(fetches, results)
 
@@ -126,7 +128,7 @@ class Session:
         fed = tuple([self._feedable(one) for one in feed_dict])
         if len(set(fed)) < len(fed):
             raise UsageError("a run with a feed_dict", "a tensor is fed twice", "Feed each once.")
-        return fed, [_value(node, one) for node, one in zip(fed, feed_dict.values(), strict=True)]
+        return fed, [fed_value(node, one) for node, one in zip(fed, feed_dict.values(), strict=True)]
 
     def _check_ours(self, targets: Sequence[Node | Operation], fed: Sequence[Node]) -> None:
         for one in (*targets, *fed):
@@ -237,9 +239,11 @@ class Session:
 
 
 class InteractiveSession(Session):
-    """A Session that is the default session, and its graph the default graph, from when it is made until it is closed."""
+    """A Session that is the default one, as is its graph, from when it is made until it is closed."""
 
-    def __init__(self, target: str = "", graph: Graph | None = None, *, client: Any = None, scheduler: Any = None) -> None:
+    def __init__(
+        self, target: str = "", graph: Graph | None = None, *, client: Any = None, scheduler: Any = None
+    ) -> None:
         super().__init__(target, graph, client=client, scheduler=scheduler)
         self._installed = ExitStack()
         self._installed.enter_context(self.graph.as_default())
@@ -300,44 +304,6 @@ def _type_of(value: Any) -> TensorType:
     return tensor_type(value.shape, value.dtype) if isinstance(value, np.ndarray) else value.type
 
 
-def _value(node: Node, given: Any) -> Any:
-    """What is fed for `node`, in its dtype: an array, or rows of Dask tasks or of files as they are."""
-    dtype = node.types[0].dtype
-    if type(given) is np.ndarray and given.dtype == dtype:
-        array = given
-    elif isinstance(given, Tensor | Variable) or hasattr(given, "__dask_graph__"):
-        tensor = convert(given)
-        if tensor.dtype != dtype:
-            tensor = tensor.astype(dtype)
-        array = value_of(tensor.node)
-    else:
-        array = np.asarray(as_array(given, None if hasattr(given, "dtype") else _number_dtype(given, dtype)))
-        if array.dtype != dtype:
-            array = _converted(node, array)
-    shape = array.shape if isinstance(array, np.ndarray) else array.type.shape
-    fed_type(node, shape)
-    return array
-
-
-def _number_dtype(given: Any, dtype: np.dtype[Any]) -> Any:
-    """The dtype in which Python numbers are read: that of the tensor where it loses nothing but precision."""
-    found = np.asarray(given).dtype if not isinstance(given, bool | int | float | complex) else np.dtype(type(given))
-    return dtype if np.can_cast(found, dtype, "same_kind") or found.kind + dtype.kind == "iu" else None
-
-
-def _converted(node: Node, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    dtype = node.types[0].dtype
-    if not np.can_cast(array.dtype, dtype, "same_kind"):
-        owner = getattr(node, "owner", None)
-        name = node.op.name if owner is None else repr(owner.name)
-        raise DTypeError(
-            f"to feed {name}, made at {describe_line(node.where)}, of {dtype} with {array.dtype}",
-            "the values would lose more than precision",
-            f"Convert them first: values.astype({str(dtype)!r}).",
-        )
-    return array.astype(dtype)
-
-
 def _own(array: np.ndarray[Any, Any], shared: set[int]) -> np.ndarray[Any, Any]:
     """`array`, or a copy where its memory is somebody else's."""
     return array if array.flags.owndata and id(array) not in shared else array.copy()
@@ -346,83 +312,3 @@ def _own(array: np.ndarray[Any, Any], shared: set[int]) -> np.ndarray[Any, Any]:
 def _returned(array: np.ndarray[Any, Any], shared: set[int]) -> Any:
     """A fetched value: a number, or an array that the caller may change."""
     return array[()] if array.ndim == 0 else _own(array, shared)
-
-
-class _Graphs:
-    """What tensors and calls ask of deferred graphs: the functions behind `Hooks.graphs`."""
-
-    @staticmethod
-    def adopt(node: Node) -> None:
-        """Record a node that was made outside of any graph, in the graph of its operands."""
-        if ACTIVE.traces:
-            return
-        for one in node.inputs:
-            owner = getattr(one, "owner", None)
-            if owner is not None:
-                with owner.graph.as_default():
-                    owner.graph.record(node)
-                return
-
-    @staticmethod
-    def label(node: Node, name: str) -> None:
-        """Name the operation that was just made; in eager mode names say nothing."""
-        owner = getattr(node, "owner", None)
-        if owner is not None:
-            owner.graph.label(owner, name)
-
-    @staticmethod
-    def operation_of(node: Node) -> Operation:
-        """The operation of a tensor."""
-        owner = getattr(node, "owner", None)
-        if owner is None and ACTIVE.traces and isinstance(ACTIVE.traces[-1], Graph) and node.is_leaf:
-            return ACTIVE.traces[-1].add("Const", node)  # data that was just used
-        if owner is None:
-            raise AttributeError("only tensors of a deferred graph have a name, an operation and a graph")
-        return owner  # type: ignore[no-any-return]
-
-    @staticmethod
-    def name_of(node: Node) -> str:
-        """The name of a tensor."""
-        return f"{_Graphs.operation_of(node).name}:{node.attr('index', 0) if node.op.name == 'item' else 0}"
-
-    @staticmethod
-    def evaluate(tensor: Tensor, feed_dict: Any, session: Any) -> Any:
-        """The value of a tensor in a session."""
-        return default_session(session, f"the value of {tensor!r}").run(tensor, feed_dict)
-
-    @staticmethod
-    def run(operation: Operation, feed_dict: Any, session: Any) -> None:
-        """Run an operation in a session."""
-        default_session(session, f"to run {operation!r}").run(operation, feed_dict)
-
-    @staticmethod
-    def load(variable: GraphVariable, value: Any, session: Any) -> None:
-        """Set the value of a variable in a session."""
-        default_session(session, f"to load {variable!r}").load({variable: value})
-
-    @staticmethod
-    def static_shape(shape: Any) -> StaticShape:
-        """A shape as TensorFlow 1 has it."""
-        return StaticShape(length if isinstance(length, int) else None for length in shape)
-
-
-class StaticShape(tuple[int | None, ...]):
-    """A shape as far as it is known when a graph is built: None for a length that is known in a run only."""
-
-    __slots__ = ()
-
-    def as_list(self) -> list[int | None]:
-        """The lengths as a list."""
-        return list(self)
-
-    @property
-    def ndims(self) -> int:
-        """The number of axes."""
-        return len(self)
-
-    def is_fully_defined(self) -> bool:
-        """Whether all lengths are known."""
-        return None not in self
-
-
-Hooks.graphs = _Graphs

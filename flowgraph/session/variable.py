@@ -66,7 +66,8 @@ class Variable:
     def __new__(cls, *args: Any, **kwargs: Any) -> Variable:
         """A variable of the kind that is made here: a deferred graph makes its own."""
         trace = _trace()
-        return object.__new__(trace.variable_class if cls is Variable and trace is not None else cls)
+        kind: type[Variable] = trace.variable_class if cls is Variable and trace is not None else cls
+        return object.__new__(kind)
 
     def __init__(
         self, initial_value: Any, trainable: Any = True, name: str | None = None, dtype: Any = None, shape: Any = None
@@ -108,7 +109,7 @@ class Variable:
         """The current value as a tensor; tapes take note of the read."""
         trace = _trace()
         if trace is not None:
-            tensor = trace.read(self)
+            tensor: Tensor = trace.read(self)
         else:
             if self._handle is None or self._handle.node is not self._node:
                 self._handle = tensor_of(self._node)

@@ -193,9 +193,7 @@ def get_variable(
         )
     value = _first_value(initializer if initializer is not None else scope.initializer, full, shape, wanted)
     with graph.name_scope(None):
-        variable = GraphVariable(
-            value, trainable, full, wanted, None, collections
-        )
+        variable = GraphVariable(value, trainable, full, wanted, None, collections)
     graph.variables[full] = variable
     penalty = regularizer if regularizer is not None else scope.regularizer
     if penalty is not None:

@@ -8,6 +8,7 @@ from flowgraph.train.graph_optimizers import (
     MomentumOptimizer,
 )
 from flowgraph.train.loop import History, fit
+from flowgraph.train.saver import Saver, latest_checkpoint
 
 __all__ = [
     "AdamOptimizer",
@@ -15,9 +16,11 @@ __all__ = [
     "History",
     "MomentumOptimizer",
     "Optimizer",
+    "Saver",
     "create_global_step",
     "fit",
     "get_global_step",
     "get_or_create_global_step",
     "global_step",
+    "latest_checkpoint",
 ]

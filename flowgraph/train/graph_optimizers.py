@@ -156,7 +156,9 @@ class GraphOptimizer:
 def _check_variables(variables: Sequence[Any]) -> None:
     for one in variables:
         if not isinstance(one, GraphVariable):
-            raise UsageError(f"to train {one!r:.200}", "it is no variable of a graph", "Make it while a graph is built.")
+            raise UsageError(
+                f"to train {one!r:.200}", "it is no variable of a graph", "Make it while a graph is built."
+            )
     if not variables:
         building("an optimizer of a graph")
     optimizers.check_variables(variables)
@@ -199,7 +201,7 @@ class _Momentum(optimizers.SGD):
     """Momentum as TensorFlow 1 has it: the rate is no part of what is accumulated."""
 
     def rule(self, p: Tensor, g: Tensor, slots: Any, step: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """accumulated = momentum * accumulated + g; p - rate * accumulated."""
+        """See the class of deferred graphs."""
         rate = self.rate(step).astype(p.dtype)
         momentum = convert(np.float64(self.momentum)).astype(p.dtype)
         accumulated = slots["momentum"] * momentum + g
