@@ -31,7 +31,7 @@ def placeholder(dtype: Any, shape: Any = None, name: str | None = None) -> Tenso
 
     None in `shape` leaves a length open: it may differ from run to run, and operations that take it and another length
     for one see to it that they agree. Without a shape it is a scalar, or what is fed where it is only used element by
-    element.
+    element and in reductions over all axes, and no gradient is asked for.
 
     >>> import flowgraph as fg
     >>> with fg.Graph().as_default(), fg.Session() as session:

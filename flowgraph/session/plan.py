@@ -97,7 +97,7 @@ class Plan:
         return self.bindings.get(types, lambda: self._bound(types))  # type: ignore[no-any-return]
 
     def _bound(self, types: Sequence[TensorType]) -> Compiled:
-        self._check_ranks(types)
+        whole = self._reductions(types)
         lengths = self._lengths(types)
         new: dict[Node, Node] = {node: _leaf("data", found) for node, found in zip(self.fed, types, strict=True)}
         for variable in self.variables:
@@ -109,7 +109,8 @@ class Plan:
         leaves = tuple(new.values())
         for node in self.order:
             if node not in new:
-                new[node] = _again(node, tuple([new[one] for one in node.inputs]), lengths)
+                inputs = tuple([new[one] for one in node.inputs])
+                new[node] = _again(node, inputs, lengths, node in whole)
         for variable, one in self.commits.items():
             if new[one.result].type != variable.type:
                 raise ShapeError(
@@ -142,29 +143,40 @@ class Plan:
                 )
         return lengths
 
-    def _check_ranks(self, types: Sequence[TensorType]) -> None:
-        """Refuse what a placeholder without a shape can not be, where more is done than element by element."""
+    def _reductions(self, types: Sequence[TensorType]) -> set[Node]:
+        """The reductions over all axes, however many there are, of what depends on a placeholder without a shape.
+
+        Where such a placeholder is fed with more than a scalar nothing else may follow but what is done element by
+        element; raises ShapeError.
+        """
         found = dict(zip(self.fed, types, strict=True))
         changed = {node for node in self.unranked if found[node].ndim}
-        if not changed:
-            return
-        for node in self.order:
-            if node in found or changed.isdisjoint(node.inputs):
-                continue
-            changed.add(node)
+        whole: set[Node] = set()
+        for node in self.order if changed else ():
             owner = _owner(node)
-            elementwise = isinstance(node.op.factors, str) and set(_parts(node.op.factors)) == {"..."}
-            if not elementwise or (owner is not None and owner.derived):
+            derived = owner is not None and owner.derived
+            if not derived and (node in found or changed.isdisjoint(node.inputs)):
+                continue
+            if derived or not (_is_elementwise(node) or _reduces_all(node)):
                 raise ShapeError(
                     f"to run {_name(node)}, made at {describe_line(node.where)}",
-                    "it depends on a placeholder without a shape, which is taken for a scalar there",
+                    "a placeholder without a shape is taken for a scalar there",
                     "Give the placeholder its shape, with None for lengths that vary: placeholder(dtype, [None, 3]).",
                 )
+            (changed if _is_elementwise(node) else whole).add(node)
+        return whole
 
 
-def _parts(factors: str) -> list[str]:
-    """The operands and results of a factor string."""
-    return [part.strip() for side in factors.split("->") for part in side.split(",")]
+def _is_elementwise(node: Node) -> bool:
+    """Whether an op treats all axes alike, whatever their number."""
+    factors = node.op.factors
+    return isinstance(factors, str) and set(factors.replace("->", ",").replace(" ", "").split(",")) == {"..."}
+
+
+def _reduces_all(node: Node) -> bool:
+    """Whether `node` reduces a scalar, of which all axes are none."""
+    reduces = node.op.combine is not None or node.op.name == "size"
+    return reduces and node.attr("axes") == () and not node.attr("keepdims") and len(node.inputs) == 1
 
 
 def effects(targets: Iterable[Node | Operation], fed: set[Node]) -> dict[Any, list[Operation]]:
@@ -215,9 +227,12 @@ def _leaf(kind: str, of_type: TensorType) -> Node:
     return Node(INPUT, (), (("kind", kind), ("name", "")), (of_type,))
 
 
-def _again(node: Node, inputs: tuple[Node, ...], lengths: Mapping[Dim, int]) -> Node:
-    """`node` on operands whose lengths are known."""
+def _again(node: Node, inputs: tuple[Node, ...], lengths: Mapping[Dim, int], whole: bool) -> Node:
+    """`node` on operands whose lengths are known; a reduction of the `whole` operand takes all its axes."""
     attrs = tuple([(name, _known(value, lengths)) for name, value in node.attrs])
+    if whole:
+        axes = tuple(range(inputs[0].type.ndim))
+        attrs = tuple([(name, axes if name == "axes" else value) for name, value in attrs])
     same = all(a.types == b.types for a, b in zip(inputs, node.inputs, strict=True))
     if same and attrs == node.attrs and not _has_dim(node):
         return Node(node.op, inputs, attrs, node.types, node.where)
