@@ -100,7 +100,7 @@ def test_lengths_left_open_differ_from_run_to_run_and_are_unified(graph: tf.Grap
             assert sess.run(tf.sum(x), {x: value}) == 2 * rows
         with pytest.raises(ShapeError, match=r"test_tf1.py:\d+"):
             sess.run(total, {x: np.ones((3, 2)), y: np.ones(4)})
-        with pytest.raises(ShapeError, match="takes x.0 and y.0 for one length"):
+        with pytest.raises(ShapeError, match=r"takes x\.0 and y\.0 for one length"):
             sess.run(total, {x: np.ones((3, 2)), y: np.ones(1)})
         with pytest.raises(ShapeError, match=r"'x', made at .*test_tf1.py"):
             sess.run(total, {x: np.ones((3, 3)), y: np.ones(3)})
@@ -616,7 +616,7 @@ def test_mistakes_show_when_the_graph_is_built(graph: tf.Graph) -> None:
         tf.placeholder(tf.float32, [-1])
     with pytest.raises(UsageError, match="truth value"):
         bool(x)
-    with pytest.raises(UsageError, match="session.run"):
+    with pytest.raises(UsageError, match=r"session\.run"):
         (tf.constant(1.0) + 1.0).numpy()
     with pytest.raises(UsageError):
         np.asarray(tf.Variable(1.0))
@@ -633,7 +633,7 @@ def test_graph_things_need_a_graph() -> None:
         lambda: tf.placeholder(tf.float32, []),
         lambda: tf.get_variable("w", [1]),
         tf.no_op,
-        lambda: tf.global_variables_initializer(),
+        tf.global_variables_initializer,
     ):
         with pytest.raises(UsageError, match="as_default"):
             make()
