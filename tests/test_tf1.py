@@ -89,6 +89,7 @@ def test_lengths_left_open_differ_from_run_to_run_and_are_unified(graph: tf.Grap
     total = tf.reduce_mean(tf.sum(x, axis=1) - y)
     flat = tf.reshape(x, [-1])
     assert x.get_shape().as_list() == [None, 2]
+    assert tf.placeholder("float").dtype == np.float32
     assert x.get_shape().ndims == 2
     assert not x.get_shape().is_fully_defined()
     with tf.Session() as sess:
@@ -514,6 +515,22 @@ def test_an_optimizer_refuses(graph: tf.Graph) -> None:
         optimizer.minimize(v * 2, var_list=[v, v])
     with tf.init_scope(), pytest.raises(UsageError):
         optimizer.minimize(1.0, var_list=[tf.Variable(1.0)])
+
+
+def test_an_optimizer_of_keras_in_a_graph(graph: tf.Graph) -> None:
+    v = tf.Variable(1.0)
+    optimizer = tf.keras.optimizers.Adam(0.1)
+    train = optimizer.minimize(lambda: v * v, var_list=[v])
+    with started() as sess:
+        assert [sess.run(train) for _ in range(3)] == [1, 2, 3]
+        expected = 1.0
+        with tf.init_scope():
+            w = tf.Variable(1.0)
+            other = tf.keras.optimizers.Adam(0.1)
+            for _ in range(3):
+                other.minimize(lambda: w * w, var_list=[w])
+            expected = float(w)
+        np.testing.assert_allclose(sess.run(v), expected, rtol=1e-6)
 
 
 def test_an_update_before_a_step(graph: tf.Graph) -> None:

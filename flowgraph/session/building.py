@@ -40,7 +40,8 @@ def placeholder(dtype: Any, shape: Any = None, name: str | None = None) -> Tenso
     21.0
     """
     graph = building("a placeholder")
-    leaf = make_input(tensor_type(_open_shape(() if shape is None else shape, name), as_dtype(dtype)), "data")
+    kind = np.float32 if isinstance(dtype, str) and dtype == "float" else dtype  # numpy means another number by it
+    leaf = make_input(tensor_type(_open_shape(() if shape is None else shape, name), as_dtype(kind)), "data")
     operation = graph.adopt(leaf, "placeholder")
     operation.unranked = shape is None
     if name is not None:
