@@ -28,14 +28,16 @@ from numpy import (
 
 from flowgraph import (
     collection as collection,
+    compat as compat,
     errors as errors,
     fft as fft,
     keras as keras,
     linalg as linalg,
     nn as nn,
     random as random,
+    train as train,
 )
-from flowgraph.graph import Graph as Graph, interpret as interpret
+from flowgraph.graph import interpret as interpret
 from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
 from flowgraph.ops.activations import *
 from flowgraph.ops.comparison import *
@@ -47,6 +49,7 @@ from flowgraph.ops.einsum import *
 from flowgraph.ops.elementwise import *
 from flowgraph.ops.exponential import *
 from flowgraph.ops.gather import *
+from flowgraph.ops.identity import *
 from flowgraph.ops.interchange import *
 from flowgraph.ops.linalg import *
 from flowgraph.ops.matrices import *
@@ -71,14 +74,71 @@ from flowgraph.reverse import (
     gradient as gradient,
     value_and_grad as value_and_grad,
 )
-from flowgraph.session import Variable as Variable, function as function
+from flowgraph.session import Session as Session, Variable as Variable, function as function
+from flowgraph.session.building import (
+    add_to_collection as add_to_collection,
+    assign as assign,
+    assign_add as assign_add,
+    assign_sub as assign_sub,
+    control_dependencies as control_dependencies,
+    get_collection as get_collection,
+    get_collection_ref as get_collection_ref,
+    global_variables as global_variables,
+    global_variables_initializer as global_variables_initializer,
+    gradients as gradients,
+    group as group,
+    local_variables as local_variables,
+    local_variables_initializer as local_variables_initializer,
+    name_scope as name_scope,
+    no_op as no_op,
+    placeholder as placeholder,
+    placeholder_with_default as placeholder_with_default,
+    set_random_seed as set_random_seed,
+    trainable_variables as trainable_variables,
+    tuple_of as _tuple_of,
+    variables_initializer as variables_initializer,
+)
+from flowgraph.session.default_graph import (
+    disable_eager_execution as disable_eager_execution,
+    enable_eager_execution as enable_eager_execution,
+    executing_eagerly as executing_eagerly,
+    get_default_graph as get_default_graph,
+    init_scope as init_scope,
+    reset_default_graph as reset_default_graph,
+)
+from flowgraph.session.graph_variable import GraphKeys as GraphKeys
+from flowgraph.session.graphs import Graph as Graph
+from flowgraph.session.initializers import (
+    constant_initializer as constant_initializer,
+    glorot_normal_initializer as glorot_normal_initializer,
+    glorot_uniform_initializer as glorot_uniform_initializer,
+    ones_initializer as ones_initializer,
+    random_normal_initializer as random_normal_initializer,
+    random_uniform_initializer as random_uniform_initializer,
+    zeros_initializer as zeros_initializer,
+)
+from flowgraph.session.operation import Operation as Operation
+from flowgraph.session.session import (
+    InteractiveSession as InteractiveSession,
+    get_default_session as get_default_session,
+)
+from flowgraph.session.variable_scope import (
+    AUTO_REUSE as AUTO_REUSE,
+    get_variable as get_variable,
+    get_variable_scope as get_variable_scope,
+    variable_scope as variable_scope,
+)
 from flowgraph.tensor import Tensor as Tensor
 from flowgraph.train import History as History, fit as fit
 
 # TensorFlow's spellings.
 reduce_sum, reduce_mean, reduce_max, reduce_min = sum, mean, max, min
+tuple = _tuple_of
 reduce_std, reduce_variance, reduce_logsumexp = std, var, logsumexp
 reduce_prod, reduce_any, reduce_all = prod, any, all
+
+
+compat.v1.take(globals())  # it has all names, with the arguments of TensorFlow 1
 
 
 def __getattr__(name: str) -> _Any:

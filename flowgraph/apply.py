@@ -70,7 +70,10 @@ def _signature(op: Op) -> tuple[int | None, tuple[str, ...]]:
 
 
 def apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The tensor of `op` called with `args` and `kwargs`; a tuple of tensors where the op has several results."""
+    """The tensor of `op` called with `args` and `kwargs`; a tuple of tensors where the op has several results.
+
+    Every op takes `name=`, the name of the operation in a deferred graph; elsewhere it says nothing.
+    """
     count, names = _signature(op)
     if count is not None and len(args) > count:
         if len(args) - count > len(names):
@@ -81,6 +84,7 @@ def apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             )
         kwargs = dict(zip(names, args[count:], strict=False)) | kwargs
         args = args[:count]
+    label = kwargs.pop("name", None) if kwargs and "name" not in names else None
     nodes = _operands(op, args)
     given = tuple([(name, freeze(value)) for name, value in kwargs.items()]) if kwargs else ()
     where = user_line()
@@ -99,6 +103,10 @@ def apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     node = Node(op, tuple(nodes), inferred.attrs, inferred.types, where)
     if ACTIVE.tapes:
         record(node)
+    elif node.symbolic:
+        Hooks.graphs.adopt(node)
+    if label is not None:
+        Hooks.graphs.label(node, label)
     if len(node.types) == 1:
         tensor = Tensor(node)
         if node.depth > Hooks.pending_limit and not node.symbolic:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
@@ -31,6 +31,8 @@ class Hooks:
     """The functions of the Dask collection protocol, by name, each taking the tensor first."""
     libraries_loaded: Callable[[], None] = staticmethod(lambda: None)
     """To call where a kernel function has imported a library that may bring a BLAS of its own."""
+    graphs: Any
+    """What tensors ask of the deferred graphs of TensorFlow 1, by name: `adopt`, `name_of`, `operation_of`, ..."""
     pending_limit = 1000
     """Above so many nodes that wait for evaluation the graph is run at once."""
 
@@ -38,13 +40,16 @@ class Hooks:
 class _Active(threading.local):
     """What is going on in this thread."""
 
+    outermost: ClassVar[list[Any]] = []
+    """The graph into which threads build that have named none: empty, unless eager execution was disabled."""
+
     def __init__(self) -> None:
-        self.tapes: list[Any] = []
-        """Gradient tapes that record."""
+        self.tapes: list[Any] = list(self.outermost)
+        """What is told of every new node: gradient tapes that record, and the deferred graph that is being built."""
         self.where: tuple[CodeType, int] | None = None
         """The line to note for new nodes in place of the caller's."""
-        self.traces: list[Any] = []
-        """Functions that are being traced, the innermost last."""
+        self.traces: list[Any] = list(self.outermost)
+        """Functions that are being traced and deferred graphs that are being built, the innermost last."""
 
 
 ACTIVE = _Active()

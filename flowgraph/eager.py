@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.context import Hooks
+from flowgraph.context import Hooks, describe_line
 from flowgraph.errors import FlowgraphError, UsageError
 from flowgraph.graph import INPUT, Graph, Node, toposort, value_bytes
 from flowgraph.leaves import Shared
@@ -178,6 +178,13 @@ def _held(node: Node) -> bool:
 
 
 def _unfed(node: Node) -> UsageError:
+    owner = getattr(node, "owner", None)
+    if owner is not None:
+        return UsageError(
+            f"the value of {owner.name!r}, made at {describe_line(node.where)}",
+            "it belongs to a deferred graph, where values are known only inside a run",
+            "Run it: `session.run(x)`, or `x.eval()` under `with Session():`.",
+        )
     return UsageError(
         f"the value of a tensor that depends on the input {node.attr('name') or node.type}",
         "that input has no value: it belongs to a function that is being traced",
@@ -206,6 +213,9 @@ def evaluate(nodes: Sequence[Node], client: Any = None, scheduler: Any = None) -
         wanted = [node for node in nodes if node.memo is None]
         if not wanted:
             return
+        for node in wanted:
+            if node.symbolic:  # its operands are not to be forgotten
+                raise _unfed(node)
         own = cone(wanted)
         values = known_values(own)
         entry = BINDINGS.get(own.key, lambda: compiled(detached(own)))

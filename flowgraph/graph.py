@@ -21,12 +21,15 @@ FOREVER = 1 << 62
 class Node:
     """One operation applied to the results of other nodes. Frozen, but for two slots that belong to eager evaluation.
 
-    Compared by identity. Make one with `make_node`, which works out its type.
+    Compared by identity. Make one with `make_node`, which works out its type. `owner` is the operation of a deferred
+    graph that the node belongs to; other nodes do not have it.
     """
 
+    owner: Any
+
     __slots__ = (
-        "__weakref__", "attrs", "depth", "handle", "inputs", "memo", "op", "serial", "since", "symbolic", "types",
-        "where",
+        "__weakref__", "attrs", "depth", "handle", "inputs", "memo", "op", "owner", "serial", "since", "symbolic",
+        "types", "where",
     )  # fmt: skip
 
     def __init__(

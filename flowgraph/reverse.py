@@ -141,11 +141,11 @@ def gradient(targets: Any, sources: Any, output_gradients: Any = None, unconnect
     xs = [[convert(one).node] for one in tree.flatten(sources)]
     nodes = toposort([y.node for y in ys])
     _check_remembered([y.node for y in ys], [x for (x,) in xs], nodes)
-    grads = _gradients([(node, node.inputs) for node in nodes], ys, xs, output_gradients, unconnected)
+    grads = gradient_along([(node, node.inputs) for node in nodes], ys, xs, output_gradients, unconnected)
     return tree.unflatten(sources, grads)
 
 
-def _gradients(
+def gradient_along(
     records: Records,
     ys: Sequence[Tensor],
     xs: Sequence[Sequence[Node]],
@@ -340,7 +340,7 @@ class GradientTape:
         hidden = {node for nodes in xs for node in nodes if node not in connected}
         if not self.persistent:
             self._inputs = {}  # lets go of everything that was recorded
-        return tree.unflatten(sources, _gradients(records, ys, xs, output_gradients, unconnected, hidden))
+        return tree.unflatten(sources, gradient_along(records, ys, xs, output_gradients, unconnected, hidden))
 
     def _node_of(self, source: Any) -> Node:
         """The node meant by `source`: of a tensor that was assigned to since, the one that is watched."""

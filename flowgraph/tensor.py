@@ -97,6 +97,31 @@ class Tensor(Operators):
         axes = (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2)
         return OPS["transpose"](self, axes=axes)  # type: ignore[no-any-return]
 
+    # What a tensor of a deferred graph has besides.
+
+    @property
+    def name(self) -> str:
+        """The name in its deferred graph, such as "add:0"."""
+        return Hooks.graphs.name_of(self.node)  # type: ignore[no-any-return]
+
+    @property
+    def op(self) -> Any:
+        """The operation of a deferred graph that has this tensor as a result."""
+        return Hooks.graphs.operation_of(self.node)
+
+    @property
+    def graph(self) -> Any:
+        """The deferred graph that the tensor belongs to."""
+        return Hooks.graphs.operation_of(self.node).graph
+
+    def eval(self, feed_dict: Any = None, session: Any = None) -> Any:
+        """The value in a run of `session`, or of the default session."""
+        return Hooks.graphs.evaluate(self, feed_dict, session)
+
+    def get_shape(self) -> Any:
+        """The shape as TensorFlow 1 has it: None for a length that is not known, and a method `as_list`."""
+        return Hooks.graphs.static_shape(self.shape)
+
     # What computes.
 
     def numpy(self) -> np.ndarray[Any, Any]:
@@ -157,7 +182,9 @@ class Tensor(Operators):
     def __repr__(self) -> str:
         shape = shape_text(self.shape)
         if self.node.symbolic:
-            return f"<fg.Tensor: shape={shape}, dtype={self.dtype}, symbolic>"
+            owner = getattr(self.node, "owner", None)
+            name = "" if owner is None else f" {self.name!r}"
+            return f"<fg.Tensor{name}: shape={shape}, dtype={self.dtype}, symbolic>"
         return f"<fg.Tensor: shape={shape}, dtype={self.dtype}, numpy={value_text(self.numpy())}>"
 
     __str__ = __repr__

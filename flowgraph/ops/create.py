@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.apply import apply, convert, freeze, own
+from flowgraph.context import ACTIVE, Hooks
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.graph import make_input
 from flowgraph.leaves import as_array, scalar, scalar_array
@@ -44,11 +45,11 @@ def check_device(device: Any) -> None:
         raise UsageError(f"a tensor on device {device!r}", "there is only 'cpu'", "Leave the device out.")
 
 
-def constant(value: Any, dtype: Any = None, shape: Any = None) -> Tensor:
+def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = None) -> Tensor:
     """A tensor with a copy of `value`: a number, a nested list, an array, a pandas column.
 
     Python floats become float32 and ints int32; numpy data keeps its dtype. With `shape`, a single number fills it and
-    other values are laid out in it.
+    other values are laid out in it. `name` is that of the operation in a deferred graph.
 
     >>> import flowgraph as fg
     >>> fg.constant(3, shape=[1, 2]).tolist()
@@ -72,7 +73,10 @@ def constant(value: Any, dtype: Any = None, shape: Any = None) -> Tensor:
                 f"the value has {array.size} elements",
                 "Give one number, or as many as fit.",
             )
-    return tensor_of(make_input(tensor_type(array.shape, array.dtype), value=array))
+    leaf = make_input(tensor_type(array.shape, array.dtype), value=array)
+    if ACTIVE.traces:
+        Hooks.graphs.constant(leaf, name)
+    return tensor_of(leaf)
 
 
 def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 
 from flowgraph.apply import own
 from flowgraph.errors import DTypeError, UsageError
+from flowgraph.ops.create import check_device
 from flowgraph.tensor import CPU, Tensor
 from flowgraph.types import DEFAULT_FLOAT, DEFAULT_INT
 
@@ -32,12 +33,6 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     if array.dtype.kind not in "biufc":
         raise DTypeError(f"a tensor of {array.dtype}", "its elements are no numbers", "Convert them first.")
     return own(array.copy() if copy else array)
-
-
-def check_device(device: Any) -> None:
-    """Returns nothing; raises UsageError for a device that is not "cpu"."""
-    if device not in (None, CPU):
-        raise UsageError(f"a tensor on the device {device!r}", "there is one device, 'cpu'", "Leave `device` out.")
 
 
 _REAL = ("int8", "int16", "int32", "int64"), ("uint8", "uint16", "uint32", "uint64"), ("float32", "float64")

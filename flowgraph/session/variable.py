@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from flowgraph.errors import DTypeError, ShapeError
 from flowgraph.graph import INPUT, Graph, Node, make_input, toposort
 from flowgraph.leaves import as_array
 from flowgraph.tensor import Tensor, shape_text, tensor_of, value_text
-from flowgraph.types import as_dtype, is_float, tensor_type
+from flowgraph.types import Dim, as_dtype, is_float, tensor_type
 
 
 class _Names:
@@ -63,6 +63,12 @@ class Variable:
     __array_priority__ = 1000
     __hash__ = object.__hash__
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Variable:
+        """A variable of the kind that is made here: a deferred graph makes its own."""
+        trace = _trace()
+        kind: type[Variable] = trace.variable_class if cls is Variable and trace is not None else cls
+        return object.__new__(kind)
+
     def __init__(
         self, initial_value: Any, trainable: Any = True, name: str | None = None, dtype: Any = None, shape: Any = None
     ) -> None:
@@ -103,7 +109,7 @@ class Variable:
         """The current value as a tensor; tapes take note of the read."""
         trace = _trace()
         if trace is not None:
-            tensor = trace.read(self)
+            tensor: Tensor = trace.read(self)
         else:
             if self._handle is None or self._handle.node is not self._node:
                 self._handle = tensor_of(self._node)
@@ -129,8 +135,23 @@ class Variable:
         Tensors and variables must have its dtype; numbers, lists and arrays are converted, but not from real numbers to
         integers. Raises ShapeError or DTypeError for a value of another kind.
         """
+        new = self._checked(value)
+        trace = _trace()
+        if trace is not None:
+            trace.assign(self, new.node)
+        else:
+            array = new.numpy()
+            # A leaf may share memory with an array of the caller's; what a program computed is nobody else's.
+            self.set(array.copy() if new.node.is_leaf and array is not self._node.memo else array)
+        return self
+
+    def _checked(self, value: Any) -> Tensor:
+        """`value` as a tensor that can be assigned; lengths that are not known yet may turn out to be right."""
         new = self._converted(value)
-        if new.shape != self.type.shape:
+        fits = new.ndim == self.type.ndim and all(
+            a == b or isinstance(a, Dim) for a, b in zip(new.shape, self.type.shape, strict=True)
+        )
+        if not fits:
             raise ShapeError(
                 f"to assign {new.type} to the variable {self.name!r} of shape {self.type.shape}",
                 "the shapes differ",
@@ -142,14 +163,7 @@ class Variable:
                 "the dtypes differ",
                 f"Cast the value: fg.cast(value, {str(self.type.dtype)!r}).",
             )
-        trace = _trace()
-        if trace is not None:
-            trace.assign(self, new.node)
-        else:
-            array = new.numpy()
-            # A leaf may share memory with an array of the caller's; what a program computed is nobody else's.
-            self.set(array.copy() if new.node.is_leaf and array is not self._node.memo else array)
-        return self
+        return new
 
     def _converted(self, value: Any) -> Tensor:
         """`value` as a tensor, of the dtype of the variable where that changes no more than its precision."""
@@ -235,6 +249,9 @@ for _name in (
 class Trace:
     """What happens while a function is traced: which variables are read and assigned."""
 
+    variable_class: ClassVar[type[Variable]] = Variable
+    """What `Variable` makes meanwhile."""
+
     def __init__(self) -> None:
         self.start = make_input(_SCALAR).serial
         """Nodes with a lower serial number were made before."""
@@ -296,7 +313,8 @@ def is_drawn(node: Node) -> bool:
     return node.is_leaf and node.attr("kind") == "key" and int(node.memo[1]) < SEEDED
 
 
-def _trace() -> Trace | None:
+def _trace() -> Any:
+    """What takes part in reads and assignments of variables: a Trace, a deferred graph, or None."""
     return ACTIVE.traces[-1] if ACTIVE.traces else None
 
 

@@ -24,6 +24,7 @@ from flowgraph.leaves import scalar
 from flowgraph.ops.elementwise import sqrt, square
 from flowgraph.reverse import GradientTape
 from flowgraph.session import Trace, Variable, trace_into, tracing, value_of
+from flowgraph.session.building import control_dependencies
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.train.packing import pack, unpack
 from flowgraph.train.recorded import RecordedStep, step_of
@@ -168,9 +169,9 @@ class Optimizer:
         for g, v in given:
             groups.setdefault(v.dtype, []).append((g, v))
         if tracing() or any(g.node.symbolic for g, _ in given):
-            for group in groups.values():
-                self._step_in_trace(group)
-            self.iterations.assign_add(1)
+            done = [one for group in groups.values() for one in self._step_in_trace(group)]
+            with control_dependencies(done):  # in a deferred graph what is returned runs the step
+                return self.iterations.assign_add(1)
         else:
             evaluate([g.node for g, _ in given] + ([target.node] if target is not None else []))
             done = [self._step_now(group) for group in groups.values()]
@@ -179,7 +180,7 @@ class Optimizer:
             self.iterations.set(self.iterations.numpy() + 1)
         return self.iterations
 
-    def _step_in_trace(self, group: Pairs) -> None:
+    def _step_in_trace(self, group: Pairs) -> list[Any]:
         variables = [v for _, v in group]
         slots, types = self.slots(variables), [v.type for v in variables]
         new, new_slots = self.rule(
@@ -188,11 +189,10 @@ class Optimizer:
             {name: pack([slot.value() for slot in own]) for name, own in slots.items()},
             self.iterations.value(),
         )
-        for variable, value in zip(variables, unpack(new, types), strict=True):
-            variable.assign(value)
+        done = [variable.assign(value) for variable, value in zip(variables, unpack(new, types), strict=True)]
         for name, own in slots.items():
-            for slot, value in zip(own, unpack(new_slots[name], types), strict=True):
-                slot.assign(value)
+            done += [slot.assign(value) for slot, value in zip(own, unpack(new_slots[name], types), strict=True)]
+        return done
 
     def _step_now(self, group: Pairs) -> list[tuple[Variable, Any]]:
         """The variables and slots with their values after a step: one run of a program compiled for these types."""
