@@ -32,6 +32,7 @@ from flowgraph.ops.activations import *
 from flowgraph.ops.complex import *
 from flowgraph.ops.create import *
 from flowgraph.ops.decompositions import *
+from flowgraph.ops.differentiate import *
 from flowgraph.ops.einsum import *
 from flowgraph.ops.elementwise import *
 from flowgraph.ops.gather import *
@@ -49,10 +50,14 @@ from flowgraph.ops.special import *
 from flowgraph.ops.trig import *
 from flowgraph.program import Program as Program
 from flowgraph.reverse import (
+    ForwardAccumulator as ForwardAccumulator,
     GradientTape as GradientTape,
     grad as grad,
     gradient as gradient,
+    hvp as hvp,
+    jvp as jvp,
     value_and_grad as value_and_grad,
+    vjp as vjp,
 )
 from flowgraph.session import Variable as Variable, function as function
 from flowgraph.tensor import Tensor as Tensor

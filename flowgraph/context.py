@@ -23,6 +23,8 @@ class Hooks:
     """Gives every node of a list its `memo`."""
     mean: Callable[..., Any]
     """The mean of a tensor; filled by the room of operations, for it is made of two."""
+    gradient: Callable[..., Any]
+    """The reverse pass, for gradient rules of ops that hold graphs of their own."""
     collection: Any
     """The functions of the Dask collection protocol, by name, each taking the tensor first."""
     pending_limit = 1000

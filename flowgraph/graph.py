@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -220,6 +220,17 @@ class Graph:
             lines.append(f"{names[node]}: {', '.join(map(str, node.types))} = {node.op.name}({', '.join(words)})")
         lines.append(f"return {', '.join(names[node] for node in self.outputs)}")
         return "\n".join(lines)
+
+
+def structure(graph: Graph) -> Hashable:
+    """A key that equal graphs have in common: ops, attributes, types and how they hang together."""
+    number = {node: index for index, node in enumerate(graph.inputs)}
+    parts: list[Hashable] = [(node.types[0], node.attrs[0][1]) for node in graph.inputs]
+    for node in graph.nodes():
+        if not node.is_leaf:
+            parts.append((node.op, node.attrs, tuple([number[one] for one in node.inputs])))
+            number[node] = len(number)
+    return tuple(parts), tuple([number[node] for node in graph.outputs])
 
 
 def call_kernel(
