@@ -37,6 +37,7 @@ from flowgraph.ops.einsum import *
 from flowgraph.ops.elementwise import *
 from flowgraph.ops.gather import *
 from flowgraph.ops.linalg import *
+from flowgraph.ops.loops import *
 from flowgraph.ops.nn import *
 from flowgraph.ops.random import set_seed as set_seed
 from flowgraph.ops.rearrange import *

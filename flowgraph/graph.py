@@ -201,8 +201,9 @@ class Graph:
             inferred = node.inferred()
             assert inferred.types == node.types, f"{node}: recorded as {node.types}, but is {inferred.types}"
             assert inferred.attrs == node.attrs, f"{node}: attributes {node.attrs} are not canonical"
-            for operand, dtype in zip(node.inputs, inferred.casts, strict=True):
-                assert operand.type.dtype == dtype, f"{node}: takes {dtype}, operand is {operand}"
+            operands = operand_types(node.op, node.inputs, node.attrs)
+            for operand, dtype in zip(operands, inferred.casts, strict=True):
+                assert operand.dtype == dtype, f"{node}: takes {dtype}, operand is {operand}"
         return self
 
     def text(self) -> str:
@@ -250,6 +251,9 @@ def call_kernel(
     if "at" in wanted:
         whole = tuple((0, length, length) for length in (shape if shape is not None else node.type.shape))
         keywords["at"] = at if at is not None else whole
+    if "result_shapes" in wanted:
+        own = node.type.shape if shape is None else shape
+        keywords["result_shapes"] = (own, *[one.shape for one in node.types[1:]])
     if "operand_shapes" in wanted:
         keywords["operand_shapes"] = tuple(np.shape(one) for one in operands)
     skip = shape_only(op, tuple([one.types[0] for one in node.inputs]), node.attrs)

@@ -59,7 +59,7 @@ def schedule(
 
     `lengths` are the numbers of rows where the types of the graph contain them; unknown ones count as 1 anyway.
     """
-    calls = {node: _call(node) for node in graph.nodes() if not node.is_leaf}
+    calls = calls_of(graph)
     tile, nbytes = {}, {}
     for mesh in dict.fromkeys([*meshes.values(), *partial.values()]):
         own = [node for node, where in partial.items() if where == mesh]
@@ -69,6 +69,11 @@ def schedule(
         low = HEAVY_ROWS if heavy else TILE_ROWS[0]
         tile[mesh] = min(max(rows, low), TILE_ROWS[1])
     return Schedule(tile, nbytes, calls)
+
+
+def calls_of(graph: Graph) -> dict[Node, Call | None]:
+    """The numpy call of each node of a graph; None: its kernel is called as it is."""
+    return {node: _call(node) for node in graph.nodes() if not node.is_leaf}
 
 
 def _nearest_power(number: float) -> int:

@@ -343,15 +343,19 @@ def check_cuts(sample: Sample, dtype: Any = np.float64) -> int:
                 assert isinstance(length, int)
                 for marks in ([1], [length // 2], [1, length - 1]) if length > 1 else ():
                     pieces = list(itertools.pairwise(sorted({0, *marks, length})))
-                    close([_by_pieces(node, operands, factor, pieces)], whole[:1], f"{sample} cut along {factor}")
+                    for number, one in enumerate(whole):
+                        got = _by_pieces(node, operands, factor, pieces, number)
+                        close([got], [one], f"{sample} cut along {factor}")
                     count += 1
     return count
 
 
-def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Sequence[tuple[int, int]]) -> Any:
-    """The result of `node`, computed from consecutive pieces of `factor`."""
+def _by_pieces(
+    node: Node, operands: Sequence[Array], factor: str, pieces: Sequence[tuple[int, int]], number: int
+) -> Any:
+    """Result `number` of `node`, computed from consecutive pieces of `factor`."""
     binding = node.inferred().binding
-    (result,) = binding.results
+    result, of_type = binding.results[number], node.types[number]
 
     def span(axis: Axis, length: int, piece: tuple[int, int]) -> tuple[int, int, int]:
         if not axis.factors or axis.factors[0] != factor:
@@ -373,9 +377,9 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
         if contracted and monoid is not None:
             parts.append(monoid.partial(*cuts, **_keywords(node, monoid.partial)))
             continue
-        at = tuple(span(axis, length, piece) for axis, length in zip(result, node.type.shape, strict=True))
+        at = tuple(span(axis, length, piece) for axis, length in zip(result, of_type.shape, strict=True))
         shape = tuple(stop - start for start, stop, _ in at)
-        parts.append(np.asarray(call_kernel(node, cuts, shape, at)[0]))
+        parts.append(np.asarray(call_kernel(node, cuts, shape, at)[number]))
         assert parts[-1].shape == shape, f"{node} cut along {factor}: a piece has shape {parts[-1].shape}, not {shape}"
     if not contracted:
         (axis,) = [number for number, one in enumerate(result) if one.factors[:1] == (factor,)]

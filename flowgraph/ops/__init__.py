@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowgraph.ops import (
     activations,
     complex,
+    control,
     create,
     decompositions,
     differentiate,
@@ -14,6 +15,7 @@ from flowgraph.ops import (
     gather,
     index,
     linalg,
+    loops,
     nn,
     random,
     rearrange,
@@ -30,6 +32,7 @@ from flowgraph.ops import (
 __all__ = [
     "activations",
     "complex",
+    "control",
     "create",
     "decompositions",
     "differentiate",
@@ -39,6 +42,7 @@ __all__ = [
     "gather",
     "index",
     "linalg",
+    "loops",
     "nn",
     "random",
     "rearrange",

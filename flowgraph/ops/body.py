@@ -127,9 +127,9 @@ def _divided(length: Size, parts: Sequence[Size]) -> Size:
 class Traced:
     """A function as a body, and what it takes from outside: those are inputs of the body behind its own."""
 
-    def __init__(self, function: Callable[..., Any], types: Sequence[Any], what: str) -> None:
+    def __init__(self, function: Callable[..., Any], types: Sequence[Any], what: str, hoist: bool = True) -> None:
         leaves = [make_input(one, "data", f"operand {number}") for number, one in enumerate(types)]
-        start = make_input(tensor_type((), np.float32)).serial
+        start = self.start = make_input(tensor_type((), np.float32)).serial
         before = _assigned()
         result = function(*[tensor_of(leaf) for leaf in leaves])
         if _assigned() != before:
@@ -139,9 +139,56 @@ class Traced:
         self.structure = tree.map_structure(lambda one: one is not None, result)
         """The form of the result: True where a tensor stands, False for None."""
         outputs = [convert(one).node for one in tree.flatten(result) if one is not None]
-        self.captured = _captured(outputs, set(leaves), start)
-        """The nodes from outside: all that does not depend on the operands, and so is computed once."""
+        self.captured = _captured(outputs, set(leaves), start, hoist)
+        """The nodes from outside. With `hoist` all that does not depend on the operands is: it is computed once."""
         self.body = _closed(outputs, [*leaves, *self.captured])
+
+    @property
+    def form(self) -> Any:
+        """The form of the result as a key."""
+        return tree.form(self.structure, lambda one: one)
+
+    def draws(self) -> list[int]:
+        """The inputs of the body that are keys of random draws which were made in it and name no seed."""
+        own = len(self.body.graph.inputs) - len(self.captured)
+        return [
+            own + number
+            for number, node in enumerate(self.captured)
+            if node.is_leaf and node.attr("kind") == "key" and node.serial > self.start and int(node.memo[1]) != _SEEDED
+        ]
+
+    def refuse_draws(self) -> None:
+        """Raise UsageError where the body draws random numbers: a loop of unknown length has no numbers for turns."""
+        if self.draws():
+            raise UsageError(
+                "random draws in the body of a while_loop",
+                "every turn would draw the same numbers",
+                "Draw outside, or use scan or map_fn, which draw anew for every element.",
+            )
+
+    def vary_draws(self, place: int) -> bool:
+        """Let draws differ from turn to turn by the number of the turn, the input at `place`.
+
+        Where there are no draws nobody asks for the number, and the body loses that input.
+        """
+        graph = self.body.graph
+        index, keys = graph.inputs[place], [graph.inputs[number] for number in self.draws()]
+        if not keys:
+            rest = (*graph.inputs[:place], *graph.inputs[place + 1 :])
+            self.body = Body(Graph(rest, graph.outputs))
+            return False
+        tensor = tensor_of(index)
+        step = tensor.astype(np.uint64) * convert(np.array([0, 1 << 32], np.uint64))
+        new = {key: (tensor_of(key) + step).node for key in keys}
+        moved = graph.rebuild(
+            lambda node, inputs: Node(
+                node.op, tuple([new.get(one, one) for one in inputs]), node.attrs, node.types, node.where
+            )
+        )
+        extra = [node for node in toposort(moved.outputs) if node.is_leaf and node not in graph.inputs]
+        self.body = _closed(moved.outputs, [*graph.inputs, *extra])
+        self.captured = [*self.captured, *extra]
+        return True
 
     def rebuilt(self, tensors: Sequence[Tensor]) -> Any:
         """`tensors` in the form of the function's result."""
@@ -153,7 +200,7 @@ def _assigned() -> list[Any]:
     return list(ACTIVE.traces[-1].updates().items()) if ACTIVE.traces else []
 
 
-def _captured(outputs: Sequence[Node], own: set[Node], start: int) -> list[Node]:
+def _captured(outputs: Sequence[Node], own: set[Node], start: int, hoist: bool) -> list[Node]:
     def is_outside(node: Node) -> bool:
         if node in own or node.op.name == "constant":
             return False
@@ -161,8 +208,11 @@ def _captured(outputs: Sequence[Node], own: set[Node], start: int) -> list[Node]
 
     order = toposort(outputs, stop=lambda node: node in own or is_outside(node))
     inside = set(own)
+    drawn = {node for node in order if node.is_leaf and node.attr("kind") == "key" and node.serial > start}
     for node in order:
-        if node.op.name == "constant" or (not is_outside(node) and not inside.isdisjoint(node.inputs)):
+        if not drawn.isdisjoint(node.inputs):  # new numbers in every turn
+            inside.add(node)
+        if node.op.name == "constant" or (not is_outside(node) and not (hoist and inside.isdisjoint(node.inputs))):
             inside.add(node)
     wanted = {one for node in order if node in inside and node not in own for one in node.inputs} | set(outputs)
     return [node for node in order if node in wanted and node not in inside]
@@ -195,3 +245,5 @@ def joined(traced: Sequence[Traced], own: int) -> tuple[list[Body], list[Node]]:
 
 
 _DATA = (("kind", "data"), ("name", ""))
+_SEEDED = 1 << 63
+"""The second word of the key of a draw that names its seed, from which on all such keys lie."""

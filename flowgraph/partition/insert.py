@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowgraph.graph import Graph, Node
+from flowgraph.graph import ITEM, Graph, Node
 from flowgraph.op import Op, shape_only
-from flowgraph.partition.layout import Cut, Layout, Layouts
+from flowgraph.partition.layout import Cut, Layout, Layouts, picked
 
 
 def _identity(x: object, **attrs: object) -> object:
@@ -74,6 +74,12 @@ class _Inserter:
         if node.is_leaf:
             self.new[node] = node
             self.layouts[node] = self.found.produced(node)
+            return
+        if node.op is ITEM:  # it lies as its operand does, which is no tensor and can not be moved
+            placed = Node(ITEM, (self.new[node.inputs[0]],), node.attrs, node.types, node.where)
+            self.layouts[placed] = self.found.produced(node.inputs[0], picked(node))
+            self.origin[placed] = node
+            self.new[node] = placed
             return
         inputs = []
         skip = shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flowgraph.factors import Axis, Binding
-from flowgraph.graph import Graph, Node
+from flowgraph.graph import ITEM, Graph, Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class Layouts:
     bindings: Mapping[Node, Binding]
     """The binding of each node that is no leaf."""
 
-    def produced(self, node: Node) -> Layout:
-        """How the (first) result of `node` is cut."""
+    def produced(self, node: Node, result: int = 0) -> Layout:
+        """How a result of `node` is cut."""
         if node.is_leaf:
             return self.leaves.get(node, (None,) * node.type.ndim)
-        return self._axes(node, self.bindings[node].results[0])
+        return self._axes(node, self.bindings[node].results[result])
 
     def required(self, node: Node, operand: int) -> Layout:
         """How `node` wants its operand number `operand` to be cut."""
@@ -123,12 +123,12 @@ class _Spread:
                 self._backward(node)
         return self.changed
 
-    def _layout(self, node: Node) -> Layout:
-        return Layouts(self.leaves, self.choices, self.bindings).produced(node)
+    def _layout(self, node: Node, result: int) -> Layout:
+        return Layouts(self.leaves, self.choices, self.bindings).produced(node, result)
 
     def _forward(self, node: Node) -> None:
         for operand, axes in zip(node.inputs, self.bindings[node].operands, strict=True):
-            for axis, cut in zip(axes, self._layout(operand), strict=True):
+            for axis, cut in zip(axes, self._layout(operand, picked(node)), strict=True):
                 if cut is not None and self._choose(node, axis, cut):
                     return
 
@@ -143,7 +143,7 @@ class _Spread:
                     self.leaves[operand] = want
                     self.changed = True
             elif operand not in self.choices:
-                for axis, cut in zip(self.bindings[operand].results[0], want, strict=True):
+                for axis, cut in zip(self.bindings[operand].results[picked(node)], want, strict=True):
                     if cut is not None:
                         self._choose(operand, axis, cut)
 
@@ -159,11 +159,14 @@ class _Spread:
         return True
 
 
+def picked(node: Node) -> int:
+    """Which result of its operands `node` reads: the first, but for the op that picks one."""
+    return int(node.attr("index")) if node.op is ITEM else 0
+
+
 def legal_factors(node: Node, binding: Binding) -> frozenset[str]:
     """The factors of `node` that may be cut: a contracted one only where the op says how partial results combine."""
-    if len(node.types) > 1:
-        return frozenset()
     legal = set(binding.cuttable())
-    if node.op.combine is None:
+    if node.op.combine is None or len(node.types) > 1:
         legal -= binding.contracted()
     return frozenset(legal)

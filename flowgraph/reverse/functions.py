@@ -28,8 +28,8 @@ def value_and_grad(function: Callable[..., Any], argnums: Argnums = 0, has_aux: 
     """A function that returns `(function(...), its gradient)` with respect to the arguments at `argnums`.
 
     `argnums` are places or names of arguments. These may be nested structures of numbers, arrays, tensors and
-    variables; the gradient has their structure. The function must return a scalar, or with `has_aux` a scalar and anything else,
-    which comes back untouched: `((value, aux), gradient)`.
+    variables; the gradient has their structure. The function must return a scalar, or with `has_aux` a scalar and
+    anything else, which comes back untouched: `((value, aux), gradient)`.
 
     >>> import flowgraph as fg
     >>> value, slope = fg.value_and_grad(lambda x: x * x)(3.0)
