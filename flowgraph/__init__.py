@@ -55,10 +55,13 @@ from flowgraph.reverse import (
     GradientTape as GradientTape,
     grad as grad,
     gradient as gradient,
+    hessian as hessian,
     hvp as hvp,
+    jacobian as jacobian,
     jvp as jvp,
     value_and_grad as value_and_grad,
     vjp as vjp,
+    vmap as vmap,
 )
 from flowgraph.session import Variable as Variable, function as function
 from flowgraph.tensor import Tensor as Tensor

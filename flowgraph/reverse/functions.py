@@ -18,6 +18,7 @@ from flowgraph.graph import make_input
 from flowgraph.leaves import as_array
 from flowgraph.ops.differentiate import identity, zeros_of
 from flowgraph.reverse.tape import GradientTape
+from flowgraph.reverse.vectorize import jacobian_rows
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import is_float, tensor_type
 
@@ -258,6 +259,46 @@ def hvp(function: Callable[..., Any], x: Any, v: Any) -> Any:
     """
     _, pullback = vjp(grad(function), x)
     return pullback(v)[0]  # the Hessian is symmetric
+
+
+def jacobian(function: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """A function that returns the Jacobian of `function` with respect to the arguments at `argnums`.
+
+    For each tensor of the result it has the structure of the argument, and tensors whose shape is that of the result
+    followed by that of the argument. With `has_aux` the function returns (result, aux), and this one (Jacobian, aux).
+
+    >>> import flowgraph as fg
+    >>> fg.jacobian(lambda x: x * x)(fg.constant([1.0, 2.0])).tolist()
+    [[2.0, 0.0], [0.0, 4.0]]
+    """
+
+    def jacobian_of(*args: Any, **kwargs: Any) -> Any:
+        chosen = _Chosen(function, argnums, args, kwargs)
+        tape = GradientTape(persistent=True, watch_accessed_variables=False)
+        with tape:
+            tape.watch(chosen.tensors)
+            result = chosen.call(chosen.tensors)
+        out, aux = _split(result, has_aux)
+        _floats(out, "a Jacobian")
+
+        def of(y: Any) -> Any:
+            rows = jacobian_rows(lambda unit: tape.gradient(y, chosen.tensors, unit, unconnected="zero"), convert(y))
+            return chosen.unpacked(rows)
+
+        found = tree.map_structure(of, out)
+        return (found, aux) if has_aux else found
+
+    return jacobian_of
+
+
+def hessian(function: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+    """A function that returns the second derivatives of `function`, which returns a scalar.
+
+    >>> import flowgraph as fg
+    >>> fg.hessian(lambda x: fg.sum(x * x * x))(fg.constant([1.0, 2.0])).tolist()
+    [[6.0, 0.0], [0.0, 12.0]]
+    """
+    return jacobian(grad(function, argnums), argnums)
 
 
 class ForwardAccumulator:

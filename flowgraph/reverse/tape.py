@@ -8,9 +8,10 @@ from typing import Any
 from flowgraph import tree
 from flowgraph.apply import convert
 from flowgraph.context import ACTIVE
-from flowgraph.errors import GradientError
+from flowgraph.errors import GradientError, ShapeError
 from flowgraph.graph import Node
 from flowgraph.reverse.driver import gradients
+from flowgraph.reverse.vectorize import jacobian_rows
 from flowgraph.tensor import Tensor
 from flowgraph.types import is_float
 
@@ -94,6 +95,38 @@ class GradientTape:
         if not self.persistent:
             self._inputs = {}  # lets go of everything that was recorded
         return tree.unflatten(sources, gradients(records, ys, xs, output_gradients, unconnected, hidden))
+
+    def jacobian(self, target: Any, sources: Any, unconnected: str = "none") -> Any:
+        """The derivatives of every element of the tensor `target` by every element of each of `sources`.
+
+        Each has the shape of the target followed by that of the source; None for the unconnected, or zeros with
+        `unconnected="zero"`. All rows are computed at once.
+
+        >>> import flowgraph as fg
+        >>> x = fg.constant([1.0, 2.0])
+        >>> with fg.GradientTape() as tape:
+        ...     tape.watch(x)
+        ...     y = x * x
+        >>> tape.jacobian(y, x).tolist()
+        [[2.0, 0.0], [0.0, 4.0]]
+        """
+        y = convert(target)
+        return jacobian_rows(lambda unit: self.gradient(y, sources, unit, unconnected), y)
+
+    def batch_jacobian(self, target: Any, source: Any, unconnected: str = "none") -> Any:
+        """The Jacobian of each element along the first axis of `target` by the element of `source` at its place.
+
+        The first axes are those of a batch, whose elements do not depend on one another. For shapes (b, n) and (b, m)
+        the result has shape (b, n, m).
+        """
+        y, x = convert(target), convert(source)
+        if not y.ndim or not x.ndim or y.shape[0] != x.shape[0]:
+            raise ShapeError(
+                f"the batch Jacobian of {y.type} by {x.type}",
+                "their first axes are not those of one batch",
+                "Give tensors with equally many elements, or use jacobian.",
+            )
+        return jacobian_rows(lambda unit: self.gradient(y, source, unit, unconnected), y, batched=True)
 
     def _connected(self) -> set[Node]:
         """The recorded nodes that depend on something watched, and what is watched."""
