@@ -213,9 +213,9 @@ def bind(
     for number, axes in enumerate(rule.results):
         rank = len(axes) + (widest - 1 if ELLIPSIS in axes else 0)
         expanded = _expand(axes, rank, widest, rule.text)
-        shape = wanted if each is None else each[number]
-        if shape is not None:
-            expanded = tuple(_bind_axis(axis, shape, at, sizes, rule) for at, axis in enumerate(expanded))
+        own = wanted if each is None else each[number]
+        if own is not None:
+            expanded = tuple(_bind_axis(axis, own, at, sizes, rule) for at, axis in enumerate(expanded))
         results.append(expanded)
     _solve_compounds(rule, operands, shapes, results, wanted, sizes)
     for factor in [axis.factors[0] for axes in results for axis in axes if axis.factors]:

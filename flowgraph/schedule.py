@@ -93,7 +93,7 @@ def _row_bytes(graph: Graph, meshes: Mapping[Node, str], mesh: str) -> int:
     dying: dict[int, int] = {}
     for position, node in enumerate(order):
         if meshes.get(node) == mesh and node.op.view is None:
-            width = value_bytes(node.type)  # an unknown length counts as 1: the bytes of a row
+            width = sum(map(value_bytes, node.types))  # an unknown length counts as 1: the bytes of a row
             alive += width
             end = last.get(node, position)
             dying[end] = dying.get(end, 0) + width

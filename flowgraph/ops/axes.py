@@ -87,15 +87,15 @@ class Axes:
 
     def _node(self, node: Node) -> None:
         if node.op is ITEM:
-            for axis in range(node.type.ndim):
-                self._union((node, 0, axis), (node.inputs[0], node.attr("index"), axis))
+            for number in range(node.type.ndim):
+                self._union((node, 0, number), (node.inputs[0], node.attr("index"), number))
             return
         binding = node.inferred().binding
         free, contracted = set(binding.cuttable()), binding.contracted()
         if "at" in kernel_parameters(node.op.kernel):
             free = set()
         sides = [*((one, 0, axes) for one, axes in zip(node.inputs, binding.operands, strict=True))]
-        of_operands = {name for _, _, axes in sides for axis in axes for name in axis.factors}
+        of_operands = {name for _, _, axes in sides for one in axes for name in one.factors}
         sides += [(node, number, axes) for number, axes in enumerate(binding.results)]
         for one, number, axes in sides:
             for place, axis in enumerate(axes):

@@ -18,7 +18,7 @@ import numpy as np
 from flowgraph import tree
 from flowgraph.apply import convert, recorded
 from flowgraph.context import ACTIVE
-from flowgraph.errors import DTypeError, UsageError
+from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.graph import INPUT, Graph, Node, interpret, make_input, make_node, operand_types, structure, toposort
 from flowgraph.op import Types
 from flowgraph.tensor import Tensor, tensor_of
@@ -82,6 +82,10 @@ class Body:
 def _retyped(body: Body, types: Types) -> Body:
     new: dict[Node, Node] = {}
     for leaf, one in zip(body.graph.inputs, types, strict=True):
+        if one.ndim != leaf.types[0].ndim:
+            raise ShapeError(
+                f"a body made for {leaf.types[0]} on {one}", "they differ in their axes", "Trace it for this operand."
+            )
         if one.dtype != leaf.types[0].dtype:
             raise DTypeError(
                 f"a body made for {leaf.types[0]} on {one}", "the dtypes differ", "Cast the operand, or trace it anew."

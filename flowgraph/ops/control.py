@@ -17,8 +17,8 @@ from flowgraph.errors import DTypeError, ShapeError
 from flowgraph.op import Op, Types, define
 from flowgraph.ops import control_gradients as rules
 from flowgraph.ops.axes import Axes
-from flowgraph.ops.body import Body, Traced
-from flowgraph.types import Shape, Size, tensor_type
+from flowgraph.ops.body import Body, Traced, joined
+from flowgraph.types import Size, tensor_type
 
 Array = np.ndarray[Any, Any]
 
@@ -144,17 +144,10 @@ def _sample_while() -> Any:
     count = tensor_type((), np.int32)
     test = Traced(lambda i, x, c: i < 3, [count, x, c], "a sample")
     body = Traced(lambda i, x, c: (i + 1, x * c), [count, x, c], "a sample")
-    (one, other), rest = traced_together([test, body], 3)
+    (one, other), rest = joined([test, body], 3)
     attrs = {"test": one, "body": other, "states": 2, "limit": 4}
     extra = [node.memo for node in rest]
     return [((np.asarray(start, np.int32), x, c, *extra), attrs) for start in (0, 2, 7)]
-
-
-def traced_together(traced: Sequence[Traced], own: int) -> Any:
-    """See `body.joined`."""
-    from flowgraph.ops.body import joined
-
-    return joined(traced, own)
 
 
 while_op: Op = define(
@@ -210,7 +203,7 @@ def _scan_attrs(
     gives += [tensor_type((count, *one.shape), one.dtype) for one in body.gives[states:]]
     kept = tuple(range(len(gives))) if keep is None else tuple(keep)
     own = {"body": body, "states": states, "elems": elems, "reverse": bool(reverse), "keep": kept}
-    return own | {"length": None if elems else int(count)} | _described([gives[one] for one in kept])
+    return own | {"length": None if elems else count} | _described([gives[one] for one in kept])
 
 
 def _scan_factors(types: Any, attrs: Any) -> str:
@@ -263,8 +256,8 @@ def _sample_scan() -> Any:
 
     traced = Traced(step, [h, x, w], "a sample")
     rest = [node.memo for node in traced.captured]
-    attrs = {"body": traced.body, "states": 1, "elems": 1}
-    cases = [(5, {}), (1, {}), (0, {}), (4, {"reverse": True}), (3, {"keep": (1, 2)})]
+    attrs: dict[str, Any] = {"body": traced.body, "states": 1, "elems": 1}
+    cases: Any = [(5, {}), (1, {}), (0, {}), (4, {"reverse": True}), (3, {"keep": (1, 2)})]
     return [((h, tensor_type((count, 4, 3), np.float64), w, *rest), attrs | more) for count, more in cases]
 
 
@@ -377,8 +370,3 @@ sum_op: Op = define(
     samples=_sample_sum,
     doc="The sum of what a body gives for each element.",
 )
-
-
-def stacked_shape(count: Size, shape: Shape) -> Shape:
-    """The shape of `count` tensors of `shape`, stacked."""
-    return (count, *shape)

@@ -14,12 +14,12 @@ from typing import Any
 from flowgraph.apply import apply
 from flowgraph.context import Hooks
 from flowgraph.errors import GradientError
-from flowgraph.graph import Graph, Node
+from flowgraph.graph import Graph
 from flowgraph.op import OPS
 from flowgraph.ops.body import Body, Traced, joined
-from flowgraph.ops.shape import broadcast_to, concat, reshape
+from flowgraph.ops.shape import concat, reshape
 from flowgraph.tensor import Tensor, tensor_of
-from flowgraph.types import is_float
+from flowgraph.types import is_float, tensor_type
 
 
 def is_zero(x: Tensor) -> bool:
@@ -225,8 +225,6 @@ def _before(out: Sequence[Tensor], body: Body, states: int, keep: Sequence[int])
 
 
 def _element(x: Tensor) -> Any:
-    from flowgraph.types import tensor_type
-
     return tensor_type(x.shape[1:], x.dtype)
 
 
@@ -320,13 +318,3 @@ def map_call(traced: Traced, xs: Sequence[Tensor], rest: Sequence[Tensor] = ()) 
     """The results of a traced body for each element of `xs`."""
     operands = (*xs, *rest, *map(tensor_of, traced.captured))
     return results_of(apply(OPS["map_fn"], operands, {"body": traced.body, "elems": len(xs)}))
-
-
-def stacked(x: Tensor, count: Any) -> Tensor:
-    """`x` repeated `count` times along a new first axis, without a copy."""
-    return broadcast_to(x, (count, *x.shape))  # type: ignore[no-any-return]
-
-
-def nodes(tensors: Sequence[Tensor]) -> list[Node]:
-    """Their nodes."""
-    return [one.node for one in tensors]

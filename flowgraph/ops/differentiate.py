@@ -203,7 +203,7 @@ def _checked(grads: list[Any], sources: list[Tensor], name: str) -> list[Tensor]
 
 def zeros_of(x: Tensor) -> Tensor:
     """Zeros of the shape and dtype of `x`."""
-    return broadcast_like(tensor_of(scalar(0, x.dtype)), x) if x.ndim else tensor_of(scalar(0, x.dtype))  # type: ignore[no-any-return]
+    return broadcast_like(tensor_of(scalar(0, x.dtype)), x) if x.ndim else tensor_of(scalar(0, x.dtype))
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -38,9 +38,9 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *
     >>> f(fg.constant([1.0, -3.0])).tolist()
     [-1.0, 3.0]
     """
-    for one in (true_fn, false_fn):
-        if not callable(one):
-            raise UsageError("cond", f"a branch is {one!r}, no function", "Give functions: lambda: x.")
+    for branch in (true_fn, false_fn):
+        if not callable(branch):
+            raise UsageError("cond", f"a branch is {branch!r}, no function", "Give functions: lambda: x.")
     test = convert(pred)
     if test.shape != () or test.dtype.kind != "b":
         raise DTypeError(
@@ -48,15 +48,14 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *
         )
     if not test.node.symbolic:
         return true_fn(*operands) if bool(test) else false_fn(*operands)
-    branches = [Traced(lambda f=f: f(*operands), [], "a branch of cond", hoist=False) for f in (true_fn, false_fn)]  # type: ignore[misc]
-    one, other = branches
+    one, other = (Traced(lambda f=f: f(*operands), [], "a branch of cond", hoist=False) for f in (true_fn, false_fn))
     if one.form != other.form:
         raise UsageError(
             "cond of two branches",
             f"one returns {_shown(one)}, the other {_shown(other)}",
             "Let both return the same structure of tensors.",
         )
-    (true, false), captured = joined(branches, 0)
+    (true, false), captured = joined([one, other], 0)
     if not one.body.graph.outputs:
         return one.rebuilt([])
     made = apply(cond_op, (test, *map(tensor_of, captured)), {"true": true, "false": false})

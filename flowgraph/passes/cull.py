@@ -22,7 +22,8 @@ def _rule(node: Node, inputs: tuple[Node, ...]) -> Node:
     if node.op.name in _TRANSPARENT and len(node.types) == 1:
         return inputs[0]
     if node.op is ITEM and inputs[0].op.name == "custom_gradient":
-        return inputs[0].inputs[node.attr("index")]
+        results: tuple[Node, ...] = inputs[0].inputs
+        return results[int(node.attr("index"))]
     same = node.op.name in _IDENTITIES and inputs[0].type == node.type
     if same and (node.op.name != "getitem" or all(part == ("slice", None, None, None) for part in node.attr("key"))):
         return inputs[0]

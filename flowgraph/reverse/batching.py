@@ -15,7 +15,7 @@ from flowgraph.errors import FlowgraphError
 from flowgraph.factors import ELLIPSIS, Axis, Binding, parse
 from flowgraph.graph import ITEM, Graph, Node, make_node
 from flowgraph.op import OPS, infer
-from flowgraph.ops.body import Body, Traced
+from flowgraph.ops.body import Body, Traced, joined
 from flowgraph.ops.control_gradients import map_call
 from flowgraph.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
 from flowgraph.tensor import Tensor, tensor_of
@@ -71,13 +71,13 @@ def _list(made: Any) -> list[Tensor]:
 def _aligned(x: Batched, missing: int) -> Tensor:
     """A batch with `missing` axes of length 1 behind its first, so that it broadcasts as its elements did."""
     tensor, batched = x
-    return expand_dims(tensor, tuple(range(1, 1 + missing))) if batched and missing > 0 else tensor  # type: ignore[no-any-return]
+    return expand_dims(tensor, tuple(range(1, 1 + missing))) if batched and missing > 0 else tensor
 
 
 def _full(x: Batched, size: Size) -> Tensor:
     """A batch, of equal elements where there was none."""
     tensor, batched = x
-    return tensor if batched else broadcast_to(tensor, (size, *tensor.shape))  # type: ignore[no-any-return]
+    return tensor if batched else broadcast_to(tensor, (size, *tensor.shape))
 
 
 def _by_ellipsis(node: Node, ins: Sequence[Batched], size: Size) -> list[Tensor] | None:
@@ -96,6 +96,8 @@ def _by_ellipsis(node: Node, ins: Sequence[Batched], size: Size) -> list[Tensor]
 
 def _by_factors(node: Node, ins: Sequence[Batched], size: Size) -> list[Tensor] | None:
     """The op with its axes moved by one, if its factor string says that nothing else has changed."""
+    if any(isinstance(value, Body) for _, value in node.attrs):
+        return None
     operands = tuple([_full(one, size) for one in ins])
     types = tuple([one.type for one in operands])
     old = node.inferred().binding
@@ -228,13 +230,67 @@ def _custom(node: Node, ins: Sequence[Batched], size: Size) -> list[Batched]:
     return [(one, True) for one in _list(apply(node.op, (*operands, *extra), attrs))]
 
 
+# Ops with bodies: the body goes through `batch` as well.
+
+
+def _inside(body: Body, types: Sequence[Any], flags: Sequence[bool], size: Size) -> Traced:
+    """`body` for a batch, whose results all have its axis."""
+
+    def inner(*all: Tensor) -> list[Tensor]:
+        return [_full(one, size) for one in batch(body, list(zip(all, flags, strict=True)), size)]
+
+    return Traced(inner, types, "a batched body")
+
+
+def _swapped(x: Tensor) -> Tensor:
+    """`x` with its first two axes exchanged: elements in batches, or batches of elements."""
+    return transpose(x, axes=(1, 0, *range(2, x.ndim)))  # type: ignore[no-any-return]
+
+
+def _loop(node: Node, ins: Sequence[Batched], size: Size) -> list[Batched]:
+    """scan, map_fn and map_sum go through their elements once, with batches of states."""
+    attrs = dict(node.attrs)
+    states, elems = attrs.get("states", 0), attrs["elems"]
+    operands, flags = [], []
+    for number, one in enumerate(ins):
+        tensor, batched = (_full(one, size), True) if number < states else one
+        operands.append(_swapped(tensor) if batched and states <= number < states + elems else tensor)
+        flags.append(batched)
+    types = [
+        tensor_type(one.shape[1:], one.dtype) if states <= number < states + elems else one.type
+        for number, one in enumerate(operands)
+    ]
+    traced = _inside(attrs["body"], types, flags, size)
+    own = {name: attrs[name] for name in ("states", "elems", "length", "reverse", "keep") if name in attrs}
+    made = _list(apply(node.op, (*operands, *map(tensor_of, traced.captured)), own | {"body": traced.body}))
+    keep = attrs.get("keep", range(len(made)))
+    is_stack = [node.op.name != "map_sum" and one >= states for one in keep]
+    return [(_swapped(one) if stack else one, True) for one, stack in zip(made, is_stack, strict=True)]
+
+
+def _cond(node: Node, ins: Sequence[Batched], size: Size) -> list[Batched]:
+    """One condition for the whole batch chooses a branch for it; a batch of conditions is gone through one by one."""
+    (pred, batched), *rest = ins
+    if batched:
+        return _by_loop(node, ins, size)
+    types, flags = [one.type for one, _ in rest], [flag for _, flag in rest]
+    branches = [_inside(node.attr(name), types, flags, size) for name in ("true", "false")]
+    (true, false), captured = joined(branches, len(types))
+    operands = (pred, *[one for one, _ in rest], *map(tensor_of, captured))
+    return [(one, True) for one in _list(apply(node.op, operands, {"true": true, "false": false}))]
+
+
 _RULES: dict[str, Callable[[Node, Sequence[Batched], Size], list[Batched]]] = {
     "barrier": _barrier,
     "broadcast_like": _stretch,
     "broadcast_to": _stretch,
+    "cond": _cond,
     "custom_gradient": _custom,
+    "map_fn": _loop,
+    "map_sum": _loop,
     "matmul": _matmul,
     "reshape": _reshape,
+    "scan": _loop,
     "size": _size,
     "transpose": _transpose,
 }

@@ -86,7 +86,7 @@ class _Chosen:
         wanted = (argnums,) if isinstance(argnums, int | str) else tuple(argnums)
         self.places = [_place(function, one, args, kwargs) for one in wanted]
         self.tensors = tuple(
-            tree.map_structure(float_tensor, (self.args if isinstance(one, int) else self.kwargs)[one])  # type: ignore[index,call-overload]
+            tree.map_structure(float_tensor, self.args[one] if isinstance(one, int) else self.kwargs[one])
             for one in self.places
         )
 
@@ -144,7 +144,7 @@ def float_tensor(value: Any) -> Tensor:
         return tensor_of(make_input(tensor_type(value.shape, value.dtype), "parameter", value=as_array(value)))
     given = own(value)
     given = given if is_float(given.dtype) else given.astype(np.float32)
-    return identity(given) if given is value or not isinstance(value, int | float | complex) else given  # type: ignore[no-any-return]
+    return identity(given) if given is value or not isinstance(value, int | float | complex) else given
 
 
 def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:

@@ -83,7 +83,7 @@ def _axes(in_axes: Any, args: Any) -> list[int | None]:
 
 def _to_front(x: Tensor, axis: int) -> Tensor:
     at = normal_axis(axis, x.ndim)
-    return x if at == 0 else transpose(x, axes=(at, *[one for one in range(x.ndim) if one != at]))  # type: ignore[no-any-return]
+    return x if at == 0 else transpose(x, axes=(at, *[one for one in range(x.ndim) if one != at]))
 
 
 def _moved(results: Any, out_axes: Any) -> Any:
@@ -95,7 +95,7 @@ def _moved(results: Any, out_axes: Any) -> Any:
                 "the function does not return so many results",
                 "Give one entry for each result, or a single int.",
             )
-        return type(results)(_moved(one, axis) for one, axis in zip(results, out_axes, strict=True))  # type: ignore[call-arg]
+        return type(results)(_moved(one, axis) for one, axis in zip(results, out_axes, strict=True))
     return tree.map_structure(lambda one: None if one is None else _to_place(one, out_axes), results)
 
 
@@ -103,7 +103,7 @@ def _to_place(x: Tensor, axis: int) -> Tensor:
     at = normal_axis(axis, x.ndim)
     order = [*range(1, x.ndim)]
     order.insert(at, 0)
-    return x if at == 0 else transpose(x, axes=tuple(order))  # type: ignore[no-any-return]
+    return x if at == 0 else transpose(x, axes=tuple(order))
 
 
 def jacobian_rows(pullback: Callable[[Tensor], Any], y: Tensor, batched: bool = False) -> Any:
@@ -115,7 +115,7 @@ def jacobian_rows(pullback: Callable[[Tensor], Any], y: Tensor, batched: bool = 
     if not all(isinstance(length, int) for length in shape):
         raise ShapeError(f"the Jacobian of {y.type}", "its size is not known", "Give lengths as numbers.")
     count = int(np.prod(shape, dtype=np.int64))  # type: ignore[arg-type]
-    units = convert(np.eye(count, dtype=y.dtype).reshape(count, *shape))  # type: ignore[arg-type]
+    units = convert(np.eye(count, dtype=y.dtype).reshape(count, *shape))
     rows = vmap(lambda unit: pullback(broadcast_to(unit, y.shape) if batched else unit))(units)
 
     def laid_out(one: Any) -> Any:
