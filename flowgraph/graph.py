@@ -12,7 +12,7 @@ import numpy as np
 
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Attrs, Inferred, Op, infer, kernel_parameters, shape_only
-from flowgraph.types import TensorType, static_size
+from flowgraph.types import TensorType, static_size, tensor_type
 
 _count = itertools.count().__next__
 FOREVER = 1 << 62
@@ -252,8 +252,8 @@ def call_kernel(
         whole = tuple((0, length, length) for length in (shape if shape is not None else node.type.shape))
         keywords["at"] = at if at is not None else whole
     if "result_shapes" in wanted:
-        own = node.type.shape if shape is None else shape
-        keywords["result_shapes"] = (own, *[one.shape for one in node.types[1:]])
+        given = tuple([tensor_type(np.shape(a), one.type.dtype) for a, one in zip(operands, node.inputs, strict=True)])
+        keywords["result_shapes"] = tuple([one.shape for one in infer(op, given, node.attrs).types])
     if "operand_shapes" in wanted:
         keywords["operand_shapes"] = tuple(np.shape(one) for one in operands)
     skip = shape_only(op, tuple([one.types[0] for one in node.inputs]), node.attrs)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from flowgraph.graph import Node, toposort
 from flowgraph.kernel.host import is_host_type
-from flowgraph.kernel.memory import Line
+from flowgraph.kernel.memory import Line, Memory
 from flowgraph.kernel.names import tuple_text
 from flowgraph.kernel.stages import read_operands
 from flowgraph.ops.body import Body
 from flowgraph.partition import Layout, Partitioned, propagate
 from flowgraph.schedule import Schedule, calls_of
 
-if TYPE_CHECKING:
-    from flowgraph.kernel.emit import Block
 
-
-def define_body(block: Block, node: Node, body: Body) -> str:
+def define_body(block: Memory, node: Node, body: Body) -> str:
     """The name of a function for `body`, an attribute of `node`, whose lines go where a kernel begins.
 
     It knows the kernel's numbers of rows as Python's inner functions do, so a piece of rows is a piece inside as well.
@@ -31,7 +28,7 @@ def define_body(block: Block, node: Node, body: Body) -> str:
     parts = Partitioned(graph, {one: found.produced(one) for one in everything}, {}, {})
     order = _needed(body)
     numbers = {one: number for number, one in enumerate(dict.fromkeys([*graph.inputs, *order]))}
-    inner = type(block)(parts, Schedule({}, {}, calls_of(graph)), numbers, block.names)
+    inner: Any = type(block)(parts, Schedule({}, {}, calls_of(graph)), numbers, block.names)
     for leaf in graph.inputs:
         name = inner.text[leaf] = f"v{numbers[leaf]}"
         inner.stable.add(leaf)
@@ -47,9 +44,9 @@ def define_body(block: Block, node: Node, body: Body) -> str:
     return name
 
 
-def _answer(inner: Block, node: Node) -> str:
+def _answer(inner: Any, node: Node) -> str:
     """The text of a result. A view is copied into C order, as everything that operations get."""
-    text = inner.array(node)
+    text: str = inner.array(node)
     return f"{text}.copy()" if node.op.view is not None else text
 
 
