@@ -44,14 +44,15 @@ from flowgraph.ops.comparison import *
 from flowgraph.ops.complex import *
 from flowgraph.ops.create import *
 from flowgraph.ops.decompositions import *
+from flowgraph.ops.differentiate import *
 from flowgraph.ops.dtypes import *
 from flowgraph.ops.einsum import *
 from flowgraph.ops.elementwise import *
 from flowgraph.ops.exponential import *
 from flowgraph.ops.gather import *
-from flowgraph.ops.identity import *
 from flowgraph.ops.interchange import *
 from flowgraph.ops.linalg import *
+from flowgraph.ops.loops import *
 from flowgraph.ops.matrices import *
 from flowgraph.ops.nn import *
 from flowgraph.ops.norms import *
@@ -69,10 +70,17 @@ from flowgraph.ops.special import *
 from flowgraph.ops.trig import *
 from flowgraph.program import Program as Program
 from flowgraph.reverse import (
+    ForwardAccumulator as ForwardAccumulator,
     GradientTape as GradientTape,
     grad as grad,
     gradient as gradient,
+    hessian as hessian,
+    hvp as hvp,
+    jacobian as jacobian,
+    jvp as jvp,
     value_and_grad as value_and_grad,
+    vjp as vjp,
+    vmap as vmap,
 )
 from flowgraph.session import Session as Session, Variable as Variable, function as function
 from flowgraph.session.building import (

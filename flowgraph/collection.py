@@ -23,9 +23,9 @@ import numpy as np
 
 from flowgraph import run
 from flowgraph.context import Hooks
-from flowgraph.eager import BINDINGS, compiled, cone, evaluate, structure
+from flowgraph.eager import BINDINGS, compiled, cone, evaluate
 from flowgraph.errors import DTypeError, ShapeError, UsageError
-from flowgraph.graph import INPUT, ITEM, Graph, Node, make_input
+from flowgraph.graph import INPUT, ITEM, Graph, Node, make_input, structure
 from flowgraph.leaves import Shared
 from flowgraph.lower import Lowering, lower_later, lower_value, new_token, waiting
 from flowgraph.machine import processors

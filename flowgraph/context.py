@@ -27,6 +27,8 @@ class Hooks:
     """The value of `x[key]`; filled by the room of operations."""
     assign: Callable[..., None]
     """Does `x[key] = value`; filled by the room of operations."""
+    gradient: Callable[..., Any]
+    """The reverse pass, for gradient rules of ops that hold graphs of their own."""
     collection: Any
     """The functions of the Dask collection protocol, by name, each taking the tensor first."""
     libraries_loaded: Callable[[], None] = staticmethod(lambda: None)

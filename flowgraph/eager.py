@@ -19,7 +19,7 @@ import numpy as np
 
 from flowgraph.context import Hooks, describe_line
 from flowgraph.errors import FlowgraphError, UsageError
-from flowgraph.graph import INPUT, Graph, Node, toposort, value_bytes
+from flowgraph.graph import INPUT, Graph, Node, structure, toposort, value_bytes
 from flowgraph.leaves import Shared
 from flowgraph.partition import choose_rows, unknown_rows
 from flowgraph.passes import Sunk, sink
@@ -63,17 +63,6 @@ COMPILED = Cache()
 """Programs by the structure of a graph whose rows are unknown: what a change of the number of rows does not touch."""
 BINDINGS = Cache()
 """Programs by the structure of a graph as it came, with all its lengths: the fast way to the entry above."""
-
-
-def structure(graph: Graph) -> Hashable:
-    """A key that equal graphs have in common: ops, attributes, types and how they hang together."""
-    number = {node: index for index, node in enumerate(graph.inputs)}
-    parts: list[Hashable] = [(node.types[0], node.attrs[0][1]) for node in graph.inputs]
-    for node in graph.nodes():
-        if not node.is_leaf:
-            parts.append((node.op, node.attrs, tuple([number[one] for one in node.inputs])))
-            number[node] = len(number)
-    return tuple(parts), tuple([number[node] for node in graph.outputs])
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,9 @@ class Binding:
             for factor in doubled:
                 if doubled.count(factor) > 1:  # a diagonal: the two axes can not be cut apart
                     seen[factor] = False
+        if len(self.results) > 1:  # all results are cut, or none
+            held = [{factor for axis in axes for factor in axis.factors} for axes in self.results]
+            seen = {f: legal and len({f in one for one in held}) == 1 for f, legal in seen.items()}
         return tuple(factor for factor, legal in seen.items() if legal)
 
     def contracted(self) -> frozenset[str]:
@@ -179,8 +182,12 @@ def _expand(axes: tuple[Axis, ...], rank: int, widest: int, text: str) -> tuple[
     return tuple(filled)
 
 
-def bind(rule: Rule, shapes: Sequence[Shape], wanted: Shape | None = None) -> Binding:
+def bind(
+    rule: Rule, shapes: Sequence[Shape], wanted: Shape | None = None, each: Sequence[Shape] | None = None
+) -> Binding:
     """What `rule` says of operands of `shapes`; `wanted` is the shape of the result where operands leave it open.
+
+    Where there are several results, `each` gives the shape of each.
 
     Raises ShapeError where a factor would have two lengths.
 
@@ -203,11 +210,12 @@ def bind(rule: Rule, shapes: Sequence[Shape], wanted: Shape | None = None) -> Bi
         expanded = _expand(axes, len(shape), widest, rule.text)
         operands.append(tuple(_bind_axis(axis, shape, at, sizes, rule) for at, axis in enumerate(expanded)))
     results = []
-    for axes in rule.results:
+    for number, axes in enumerate(rule.results):
         rank = len(axes) + (widest - 1 if ELLIPSIS in axes else 0)
         expanded = _expand(axes, rank, widest, rule.text)
-        if wanted is not None:
-            expanded = tuple(_bind_axis(axis, wanted, at, sizes, rule) for at, axis in enumerate(expanded))
+        own = wanted if each is None else each[number]
+        if own is not None:
+            expanded = tuple(_bind_axis(axis, own, at, sizes, rule) for at, axis in enumerate(expanded))
         results.append(expanded)
     _solve_compounds(rule, operands, shapes, results, wanted, sizes)
     for factor in [axis.factors[0] for axes in results for axis in axes if axis.factors]:

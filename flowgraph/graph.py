@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Attrs, Inferred, Op, infer, kernel_parameters, shape_only
-from flowgraph.types import TensorType, static_size
+from flowgraph.types import TensorType, static_size, tensor_type
 
 _count = itertools.count().__next__
 FOREVER = 1 << 62
@@ -204,9 +204,9 @@ class Graph:
             inferred = node.inferred()
             assert inferred.types == node.types, f"{node}: recorded as {node.types}, but is {inferred.types}"
             assert inferred.attrs == node.attrs, f"{node}: attributes {node.attrs} are not canonical"
-            seen = operand_types(node.op, node.inputs, node.attrs)
-            for operand, of_type, dtype in zip(node.inputs, seen, inferred.casts, strict=True):
-                assert of_type.dtype == dtype, f"{node}: takes {dtype}, operand is {operand}"
+            operands = operand_types(node.op, node.inputs, node.attrs)
+            for operand, dtype in zip(operands, inferred.casts, strict=True):
+                assert operand.dtype == dtype, f"{node}: takes {dtype}, operand is {operand}"
         return self
 
     def text(self) -> str:
@@ -226,6 +226,17 @@ class Graph:
         return "\n".join(lines)
 
 
+def structure(graph: Graph) -> Hashable:
+    """A key that equal graphs have in common: ops, attributes, types and how they hang together."""
+    number = {node: index for index, node in enumerate(graph.inputs)}
+    parts: list[Hashable] = [(node.types[0], node.attrs[0][1]) for node in graph.inputs]
+    for node in graph.nodes():
+        if not node.is_leaf:
+            parts.append((node.op, node.attrs, tuple([number[one] for one in node.inputs])))
+            number[node] = len(number)
+    return tuple(parts), tuple([number[node] for node in graph.outputs])
+
+
 def call_kernel(
     node: Node, operands: Sequence[Any], shape: tuple[int, ...] | None = None, at: Any = None
 ) -> tuple[Any, ...]:
@@ -243,6 +254,9 @@ def call_kernel(
     if "at" in wanted:
         whole = tuple((0, length, length) for length in (shape if shape is not None else node.type.shape))
         keywords["at"] = at if at is not None else whole
+    if "result_shapes" in wanted:
+        given = tuple([tensor_type(np.shape(a), one.type.dtype) for a, one in zip(operands, node.inputs, strict=True)])
+        keywords["result_shapes"] = tuple([one.shape for one in infer(op, given, node.attrs).types])
     if "operand_shapes" in wanted:
         keywords["operand_shapes"] = tuple(np.shape(one) for one in operands)
     skip = shape_only(op, tuple([one.types[0] for one in node.inputs]), node.attrs)

@@ -254,7 +254,7 @@ def infer(op: Op, types: Types, given: Attrs) -> Inferred:
     elif attrs:
         raise UsageError(f"{op.name} with {attrs}", f"{op.name} takes no keyword arguments", f"See help({op.name}).")
     rule = op.rule(types, attrs)
-    binding = bind(rule, [one.shape for one in types], attrs.get("shape"))
+    binding = bind(rule, [one.shape for one in types], attrs.get("shape"), attrs.get("shapes"))
     casts, dtypes = _dtypes(op, types, attrs)
     if len(dtypes) < len(binding.shapes):
         dtypes = dtypes * len(binding.shapes)

@@ -59,7 +59,7 @@ def schedule(
 
     `lengths` are the numbers of rows where the types of the graph contain them; unknown ones count as 1 anyway.
     """
-    calls = {node: _call(node) for node in graph.nodes() if not node.is_leaf}
+    calls = calls_of(graph)
     tile, nbytes = {}, {}
     for mesh in dict.fromkeys([*meshes.values(), *partial.values()]):
         own = [node for node, where in partial.items() if where == mesh]
@@ -70,6 +70,11 @@ def schedule(
         low = HEAVY_ROWS if heavy else TILE_ROWS[0]
         tile[mesh] = min(max(rows, low), TILE_ROWS[1])
     return Schedule(tile, nbytes, calls)
+
+
+def calls_of(graph: Graph) -> dict[Node, Call | None]:
+    """The numpy call of each node of a graph; None: its kernel is called as it is."""
+    return {node: _call(node) for node in graph.nodes() if not node.is_leaf}
 
 
 def _nearest_power(number: float) -> int:
@@ -89,7 +94,7 @@ def _row_bytes(graph: Graph, meshes: Mapping[Node, str], mesh: str) -> int:
     dying: dict[int, int] = {}
     for position, node in enumerate(order):
         if meshes.get(node) == mesh and node.op.view is None:
-            width = value_bytes(node.type)  # an unknown length counts as 1: the bytes of a row
+            width = sum(map(value_bytes, node.types))  # an unknown length counts as 1: the bytes of a row
             alive += width
             end = last.get(node, position)
             dying[end] = dying.get(end, 0) + width

@@ -168,7 +168,7 @@ class Tensor(Operators):
             raise UsageError(
                 f"the truth value of {self.type} while a function is being traced",
                 "the value is not known until the function runs",
-                "Use `fg.where` for a choice element by element, or decide before the function is traced.",
+                "Use `fg.cond` for one of two branches, `fg.where` for a choice element by element.",
             )
         value = self.numpy()
         if value.size != 1:

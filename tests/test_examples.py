@@ -87,7 +87,31 @@ def check_tensorflow_article(lines: list[str], folder: Path) -> None:
     assert len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 10  # not empty
 
 
-CHECKS: dict[str, Any] = {"custom_op": check_custom_op, "tensorflow_article": check_tensorflow_article}
+def check_rnn(lines: list[str], folder: Path) -> None:
+    first, last = numbers(lines[0])
+    assert first > 0.3
+    assert last < 0.01
+    first, last = numbers(lines[1])
+    assert first > 0.3
+    assert last < 0.05
+    (after,) = numbers(lines[2])
+    assert after < last
+
+
+def check_newton(lines: list[str], folder: Path) -> None:
+    _, residual = numbers(lines[0])
+    assert residual < 1e-12
+    through, implicit = numbers(lines[1])
+    np.testing.assert_allclose(through, implicit, rtol=1e-9)
+    np.testing.assert_allclose(numbers(lines[2]), numbers(lines[3]), rtol=1e-6)
+
+
+CHECKS: dict[str, Any] = {
+    "custom_op": check_custom_op,
+    "newton": check_newton,
+    "rnn": check_rnn,
+    "tensorflow_article": check_tensorflow_article,
+}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -13,7 +13,7 @@ from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 from flowgraph.ops import random
-from flowgraph.ops.identity import identity
+from flowgraph.ops.differentiate import identity
 from flowgraph.session.building import to_double, to_float, to_int32, to_int64
 from flowgraph.session.default_graph import disable_eager_execution, enable_eager_execution, graph_here
 from flowgraph.session.initializers import glorot_normal_initializer, glorot_uniform_initializer

@@ -10,10 +10,12 @@ import numpy as np
 
 from flowgraph.graph import ITEM, Node
 from flowgraph.kernel import host
+from flowgraph.kernel.bodies import define_body
 from flowgraph.kernel.memory import Memory, in_c_order
 from flowgraph.kernel.names import MESH_NUMBER, affine_text, tuple_text
 from flowgraph.kernel.stages import read_operands
 from flowgraph.op import COMBINES, Monoid, kernel_parameters
+from flowgraph.ops.body import Body
 from flowgraph.partition import COMMUNICATION, SPREAD, rows_of
 
 _VIEW = re.compile(r"\{(\d+|out)\}(\.(?:ravel|reshape)\((?:[^()]|\(\))*\))")
@@ -153,8 +155,12 @@ class Block(Memory):
         """The attributes that `function` asks for by name."""
         wanted = kernel_parameters(function)
         words = [
-            f"{k}={self.names.value(v, 'a')}" for k, v in node.attrs if k in wanted and k not in ("shape", "dtype")
+            f"{k}={define_body(self, node, v) if isinstance(v, Body) else self.names.value(v, 'a')}"
+            for k, v in node.attrs
+            if k in wanted and k not in ("shape", "dtype")
         ]
+        if "result_shapes" in wanted:
+            words.append(f"result_shapes={self.result_shapes(node)}")
         if "shape" in wanted:
             words.append(f"shape={self.shape_text(node)}")
         if "dtype" in wanted:

@@ -12,7 +12,7 @@ from flowgraph.graph import Node
 from flowgraph.kernel import host
 from flowgraph.kernel.names import MESH_NUMBER, Names, affine_text, tuple_text
 from flowgraph.kernel.stages import read_operands
-from flowgraph.partition import COMMUNICATION, SPREAD, Partitioned
+from flowgraph.partition import COMMUNICATION, SPREAD, Cut, Partitioned
 from flowgraph.schedule import Schedule
 from flowgraph.types import Dim, Size
 
@@ -71,12 +71,28 @@ class Memory:
         """The lengths of the piece of `node` that the kernel has at a time."""
         lengths = []
         for size, cut in zip(node.type.shape, self.parts.layouts[node], strict=True):
-            if cut is None or node in self.parts.partial:
-                lengths.append(self.length(size))
-            else:
-                plus = size.plus if isinstance(size, Dim) else 0
-                lengths.append(affine_text(f"n{MESH_NUMBER[cut.mesh]}", cut.times, plus))
+            lengths.append(self._local(size, None if node in self.parts.partial else cut))
         return lengths
+
+    def result_shapes(self, node: Node) -> str:
+        """The local shapes of all results of `node`."""
+        rows = next((cut for cut in self.parts.layouts[node] if cut is not None), None)
+        binding = node.inferred().binding
+        (factor,) = {
+            a.factors[0] for a, cut in zip(binding.results[0], self.parts.layouts[node], strict=True) if cut
+        } or (None,)
+        shapes = []
+        for axes, one in zip(binding.results, node.types, strict=True):
+            cuts = [rows if rows is not None and a.factors[:1] == (factor,) else None for a in axes]
+            shapes.append(tuple_text([self._local(size, cut) for size, cut in zip(one.shape, cuts, strict=True)]))
+        return tuple_text(shapes)
+
+    def _local(self, size: Size, cut: Cut | None) -> str:
+        """The length of a piece of an axis."""
+        if cut is None:
+            return self.length(size)
+        plus = size.plus if isinstance(size, Dim) else 0
+        return affine_text(f"n{MESH_NUMBER[cut.mesh]}", cut.times, plus)
 
     def shape_text(self, node: Node) -> str:
         """The local shape of `node` as a tuple."""

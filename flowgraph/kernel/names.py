@@ -17,7 +17,7 @@ MESH_NUMBER = {dim.name: number for number, dim in enumerate(MESHES)}
 """The number that stands for a mesh axis in names: N0 rows in all, n0 in a tile, the first of them at0."""
 
 _RESERVED = re.compile(
-    "[A-Za-z]{1,2}[0-9]+|x[0-9]+_[0-9]+|(?:acc|state|history)[0-9]+|(?:bool|complex)[0-9]*|"
+    "[A-Za-z]{1,2}[0-9]+|x[0-9]+_[0-9]+|(?:acc|state|history|body)[0-9]+|(?:bool|complex)[0-9]*|"
     "start|rows|leaf_tiles|stack|push|size|low|steps?|starts|one|program|window|(?:loop|whole)_.*|Stack|MERGES|"
     "range|min|float|" + "|".join(keyword.kwlist)
 )
@@ -31,6 +31,7 @@ class Names:
         common: tuple[Any, ...] = (np.empty, np.array, np.copyto, np.broadcast_to, ones, owned, *host.FUNCTIONS)
         self.objects: dict[str, Any] = {one.__name__: one for one in common}
         self._by_id: dict[int, str] = {}
+        self._bodies = 0
 
     def function(self, function: Any) -> str:
         """The name of `function`: its own, unless the kernel uses that for something else."""
@@ -45,6 +46,11 @@ class Names:
             self.objects[name] = function
             self._by_id[id(function)] = name
         return self._by_id[id(function)]
+
+    def body(self) -> str:
+        """A name for a function inside the kernel."""
+        self._bodies += 1
+        return f"body{self._bodies - 1}"
 
     def value(self, value: Any, letter: str) -> str:
         """A name for a value, numbered in the order of asking."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from flowgraph.graph import ITEM, Graph, Node
 from flowgraph.op import Op, shape_only
-from flowgraph.partition.layout import Cut, Layout, Layouts
+from flowgraph.partition.layout import Cut, Layout, Layouts, picked
 
 
 def _identity(x: object, **attrs: object) -> object:
@@ -75,12 +75,17 @@ class _Inserter:
             self.new[node] = node
             self.layouts[node] = self.found.produced(node)
             return
+        if node.op is ITEM:  # it lies as its operand does, which is no tensor and can not be moved
+            placed = Node(ITEM, (self.new[node.inputs[0]],), node.attrs, node.types, node.where)
+            self.layouts[placed] = self.found.produced(node.inputs[0], picked(node))
+            self.origin[placed] = node
+            self.new[node] = placed
+            return
         inputs = []
         skip = shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)
         for index, operand in enumerate(node.inputs):
             have = self.new[operand]
-            as_it_is = index in skip or node.op is ITEM  # the choice among several results follows their layout
-            inputs.append(have if as_it_is else self._moved(have, self.found.required(node, index), node))
+            inputs.append(have if index in skip else self._moved(have, self.found.required(node, index), node))
         placed = (
             node if tuple(inputs) == node.inputs else Node(node.op, tuple(inputs), node.attrs, node.types, node.where)
         )

@@ -46,18 +46,11 @@ class Layouts:
     bindings: Mapping[Node, Binding]
     """The binding of each node that is no leaf."""
 
-    def produced(self, node: Node) -> Layout:
-        """How the (first) result of `node` is cut."""
+    def produced(self, node: Node, result: int = 0) -> Layout:
+        """How a result of `node` is cut."""
         if node.is_leaf:
             return self.leaves.get(node, (None,) * node.type.ndim)
-        return self._axes(node, self.bindings[node].results[0])
-
-    def given(self, node: Node, operand: int) -> Layout:
-        """How operand number `operand` of `node` is cut; of several results the one that the node picks."""
-        source = node.inputs[operand]
-        if node.op is not ITEM:
-            return self.produced(source)
-        return self._axes(source, self.bindings[source].results[node.attr("index")])
+        return self._axes(node, self.bindings[node].results[result])
 
     def required(self, node: Node, operand: int) -> Layout:
         """How `node` wants its operand number `operand` to be cut."""
@@ -130,18 +123,16 @@ class _Spread:
                 self._backward(node)
         return self.changed
 
-    def _given(self, node: Node, operand: int) -> Layout:
-        return Layouts(self.leaves, self.choices, self.bindings).given(node, operand)
+    def _layout(self, node: Node, result: int) -> Layout:
+        return Layouts(self.leaves, self.choices, self.bindings).produced(node, result)
 
     def _forward(self, node: Node) -> None:
-        for operand, axes in enumerate(self.bindings[node].operands):
-            for axis, cut in zip(axes, self._given(node, operand), strict=True):
+        for operand, axes in zip(node.inputs, self.bindings[node].operands, strict=True):
+            for axis, cut in zip(axes, self._layout(operand, picked(node)), strict=True):
                 if cut is not None and self._choose(node, axis, cut):
                     return
 
     def _backward(self, node: Node) -> None:
-        if node.op is ITEM:
-            return  # it was cut because the node with several results is
         binding, choice = self.bindings[node], self.choices[node]
         for index, operand in enumerate(node.inputs):
             want = tuple(_cut_of(axis, choice, binding) for axis in binding.operands[index])
@@ -151,8 +142,8 @@ class _Spread:
                 if operand not in self.leaves:
                     self.leaves[operand] = want
                     self.changed = True
-            elif operand not in self.choices and operand.op is not ITEM:
-                for axis, cut in zip(self.bindings[operand].results[0], want, strict=True):
+            elif operand not in self.choices:
+                for axis, cut in zip(self.bindings[operand].results[picked(node)], want, strict=True):
                     if cut is not None:
                         self._choose(operand, axis, cut)
 
@@ -168,15 +159,14 @@ class _Spread:
         return True
 
 
-def legal_factors(node: Node, binding: Binding) -> frozenset[str]:
-    """The factors of `node` that may be cut: a contracted one only where the op says how partial results combine.
+def picked(node: Node) -> int:
+    """Which result of its operands `node` reads: the first, but for the op that picks one."""
+    return int(node.attr("index")) if node.op is ITEM else 0
 
-    A node of several results is cut where all of them are: along its batch.
-    """
+
+def legal_factors(node: Node, binding: Binding) -> frozenset[str]:
+    """The factors of `node` that may be cut: a contracted one only where the op says how partial results combine."""
     legal = set(binding.cuttable())
-    if len(node.types) > 1:
-        for axes in binding.results:
-            legal &= {factor for axis in axes for factor in axis.factors}
-    elif node.op.combine is None:
+    if node.op.combine is None or len(node.types) > 1:
         legal -= binding.contracted()
     return frozenset(legal)

@@ -92,7 +92,7 @@ def unknown_rows(graph: Graph, layouts: Layouts) -> tuple[Graph, Mapping[Node, N
 
 
 def _again(node: Node, inputs: tuple[Node, ...], attrs: tuple[tuple[str, object], ...]) -> Node:
-    if all(a.type == b.type for a, b in zip(inputs, node.inputs, strict=True)) and attrs == node.attrs:
+    if all(a.types == b.types for a, b in zip(inputs, node.inputs, strict=True)) and attrs == node.attrs:
         return Node(node.op, inputs, attrs, node.types, node.where)
     return make_node(node.op, inputs, attrs, node.where)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from flowgraph.graph import Graph
+from flowgraph.ops.body import Body
+from flowgraph.passes.bodies import inside, prune
 from flowgraph.passes.cull import cull
 from flowgraph.passes.fold import fold
 from flowgraph.passes.hoist import hoist
@@ -10,7 +12,7 @@ from flowgraph.passes.share import share
 from flowgraph.passes.simplify import simplify
 from flowgraph.passes.sink import Sunk, sink
 
-__all__ = ["Sunk", "sink", "cull", "fold", "hoist", "optimise", "share", "simplify"]
+__all__ = ["Sunk", "cull", "fold", "hoist", "inside", "optimise", "prune", "share", "simplify", "sink"]
 
 
 def optimise(graph: Graph) -> Graph:
@@ -18,6 +20,8 @@ def optimise(graph: Graph) -> Graph:
 
     Folding comes again after `simplify`, whose rules bring scalars together.
     """
-    for one in (cull, share, fold, simplify, hoist, fold, share):
+    for one in (cull, prune, share, fold, simplify, hoist, fold, share):
         graph = one(graph).check()
+    if any(isinstance(value, Body) for node in graph for _, value in node.attrs):
+        graph = inside(graph, optimise).check()
     return graph

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowgraph.graph import Graph, Node, make_node
+from flowgraph.graph import ITEM, Graph, Node, make_node
 
 
 def cull(graph: Graph) -> Graph:
@@ -13,12 +13,17 @@ def cull(graph: Graph) -> Graph:
     return graph.rebuild(_rule)
 
 
+_TRANSPARENT = frozenset({"shard", "identity", "stop_gradient", "custom_gradient"})
+"""They said their say: about cuts before this pass, about gradients before any."""
 _IDENTITIES = frozenset({"astype", "reshape", "broadcast_to", "broadcast_like", "getitem", "expand_dims", "squeeze"})
 
 
 def _rule(node: Node, inputs: tuple[Node, ...]) -> Node:
-    if node.op.name == "shard":
+    if node.op.name in _TRANSPARENT and len(node.types) == 1:
         return inputs[0]
+    if node.op is ITEM and inputs[0].op.name == "custom_gradient":
+        results: tuple[Node, ...] = inputs[0].inputs
+        return results[int(node.attr("index"))]
     same = node.op.name in _IDENTITIES and inputs[0].type == node.type
     if same and (node.op.name != "getitem" or all(part == ("slice", None, None, None) for part in node.attr("key"))):
         return inputs[0]

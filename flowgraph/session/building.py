@@ -13,7 +13,7 @@ from flowgraph.apply import convert
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.graph import make_input, toposort
 from flowgraph.ops.create import cast
-from flowgraph.ops.identity import identity
+from flowgraph.ops.differentiate import identity
 from flowgraph.reverse import gradient_along
 from flowgraph.session.default_graph import building, get_default_graph, graph_here
 from flowgraph.session.graph_variable import GraphKeys, GraphVariable

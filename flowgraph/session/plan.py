@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowgraph.context import describe_line
-from flowgraph.eager import BINDINGS, Cache, Compiled, compiled, structure
+from flowgraph.eager import BINDINGS, Cache, Compiled, compiled
 from flowgraph.errors import FlowgraphError, ShapeError, UsageError
-from flowgraph.graph import INPUT, Graph, Node, make_node, toposort
+from flowgraph.graph import INPUT, Graph, Node, make_node, structure, toposort
 from flowgraph.session.graphs import latest
 from flowgraph.session.operation import Operation
 from flowgraph.session.variable import SEEDED

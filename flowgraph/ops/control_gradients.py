@@ -1,0 +1,320 @@
+"""Gradient rules of the operations that hold bodies. Each is made of such operations, so it has one too.
+
+cond     cond of the gradients of the branches
+scan     a scan the other way, over the states that were stored; then `map_sum` for what the body took from outside
+map_fn   map_fn for the elements, map_sum for the rest
+while    a scan over the greatest number of turns, in which a turn after the last changes nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flowgraph.apply import apply
+from flowgraph.context import Hooks
+from flowgraph.errors import GradientError
+from flowgraph.graph import Graph
+from flowgraph.op import OPS
+from flowgraph.ops.body import Body, Traced, joined
+from flowgraph.ops.shape import concat, reshape
+from flowgraph.tensor import Tensor, tensor_of
+from flowgraph.types import is_float, tensor_type
+
+
+def is_zero(x: Tensor) -> bool:
+    """Whether `x` is known to be zero: the gradient of a result that nobody used."""
+    node = x.node
+    while node.op.name in ("broadcast_like", "broadcast_to"):
+        node = node.inputs[0]
+    return node.op.name == "constant" and node.attr("value") == 0
+
+
+def results_of(made: Any) -> list[Tensor]:
+    """The results of a call as a list."""
+    return list(made) if isinstance(made, tuple) else [made]
+
+
+def pullback(
+    body: Body, operands: Sequence[Tensor], outputs: Sequence[int], weights: Sequence[Tensor], wanted: Sequence[int]
+) -> list[Tensor]:
+    """The gradients of some results of `body`, weighted, by the operands at `wanted`."""
+    results = body.splice(operands)
+    grads: list[Tensor] = Hooks.gradient(
+        [results[one] for one in outputs],
+        [operands[one] for one in wanted],
+        output_gradients=list(weights),
+        unconnected="zero",
+    )
+    return grads
+
+
+def _floats(tensors: Sequence[Any]) -> list[int]:
+    return [number for number, one in enumerate(tensors) if is_float(one.dtype)]
+
+
+def _used(grads: Sequence[Tensor], types: Sequence[Any]) -> list[int]:
+    """The results whose gradient is not zero."""
+    return [number for number in _floats(types) if not is_zero(grads[number])]
+
+
+def _tuple(g: Any, body: Body) -> list[Tensor]:
+    return list(g) if len(body.gives) > 1 else [g]
+
+
+# cond
+
+
+def cond_gradient(
+    g: Any, out: Any, pred: Tensor, *operands: Tensor, true: Body, false: Body, live: Sequence[bool]
+) -> Any:
+    """Cond of the gradients of the two branches."""
+    given = _tuple(g, true)
+    outputs = _used(given, true.gives)
+    wanted = [number for number in _floats(operands) if live[number + 1]]
+    if not outputs or not wanted:
+        return (None,) * (len(operands) + 1)
+    weights = [given[one] for one in outputs]
+    count = len(operands)
+    types = [one.type for one in (*operands, *weights)]
+
+    def branch(body: Body) -> Traced:
+        return Traced(
+            lambda *all: pullback(body, all[:count], outputs, all[count:], wanted), types, "a gradient", hoist=False
+        )
+
+    (one, other), captured = joined([branch(true), branch(false)], len(types))
+    made = apply(OPS["cond"], (pred, *operands, *weights, *map(tensor_of, captured)), {"true": one, "false": other})
+    found = dict(zip(wanted, results_of(made), strict=True))
+    return (None, *[found.get(number) for number in range(count)])
+
+
+# while
+
+
+def while_gradient(
+    g: Any,
+    out: Any,
+    *operands: Tensor,
+    test: Body,
+    body: Body,
+    states: int,
+    limit: int | None,
+    live: Sequence[bool],
+) -> Any:
+    """The gradient of a scan over `limit` turns, of which those after the last hand the states on."""
+    if limit is None:
+        raise GradientError(
+            "the gradient of a while_loop",
+            "how many turns it takes is not known, so there is no bound on what must be stored",
+            "Give maximum_iterations=; turns beyond the last cost next to nothing.",
+        )
+    given = _tuple(g, body)
+    outputs = _used(given, body.gives)
+    wanted = [number for number in _floats(operands) if live[number]]
+    if not outputs or not wanted:
+        return (None,) * len(operands)
+    still = Body(Graph(body.graph.inputs, body.graph.inputs[:states]))
+
+    def turn(*all: Tensor) -> list[Tensor]:
+        (go,) = test.splice(all)
+        return results_of(apply(OPS["cond"], (go, *all), {"true": body, "false": still}))
+
+    step = Traced(turn, [one.type for one in operands], "a turn").body
+    loop = Traced(
+        lambda *all: scan_call(step, all[:states], (), all[states:], length=limit)[0],
+        [one.type for one in operands],
+        "a loop",
+    ).body
+    weights = [given[one] for one in outputs]
+    count = len(operands)
+    back = Traced(
+        lambda *all: pullback(loop, all[:count], outputs, all[count:], wanted),
+        [one.type for one in (*operands, *weights)],
+        "a gradient",
+    )
+    grads = back.body.splice([*operands, *weights, *map(tensor_of, back.captured)])
+    found = dict(zip(wanted, grads, strict=True))
+    return tuple(found.get(number) for number in range(count))
+
+
+# scan
+
+
+def scan_call(
+    body: Body,
+    init: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    rest: Sequence[Tensor],
+    length: int | None = None,
+    reverse: bool = False,
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """(last states, stacked results, the states before each turn) of a scan. What is not used is not stored."""
+    count = len(init)
+    graph = body.graph
+    wide = Body(Graph(graph.inputs, (*graph.outputs, *graph.inputs[:count])))
+    attrs = {"body": wide, "states": count, "elems": len(xs), "reverse": reverse}
+    results = results_of(apply(OPS["scan"], (*init, *xs, *rest), attrs | ({} if xs else {"length": length})))
+    return results[:count], results[count : len(results) - count], results[len(results) - count :]
+
+
+def scan_gradient(
+    g: Any,
+    out: Any,
+    *operands: Tensor,
+    body: Body,
+    states: int,
+    elems: int,
+    length: Any,
+    reverse: bool,
+    keep: Sequence[int],
+    live: Sequence[bool],
+) -> Any:
+    """A scan the other way carries the gradients of the states; outside values get theirs by `map_sum`."""
+    g = list(g) if len(keep) > 1 else [g]
+    init, xs, rest = operands[:states], operands[states : states + elems], operands[states + elems :]
+    weights = {one: g[place] for place, one in enumerate(keep) if is_float(body.gives[one].dtype)}
+    stacked = [one for one in weights if one >= states and not is_zero(weights[one])]
+    carried = _floats(init)
+    before = _before(out if len(keep) > 1 else [out], body, states, keep)
+    if before is None:
+        _, _, before = scan_call(body, init, xs, rest, length, reverse)
+    moving = [*before, *xs, *[weights[one] for one in stacked]]
+    start = [weights[one] if one in weights else OPS["broadcast_like"](0, init[one]) for one in carried]
+    wanted_x = [states + n for n in _floats(xs) if live[states + n]]
+    wanted_rest = [n for n in _floats(rest) if live[states + elems + n]]
+    outputs = [*carried, *stacked]
+
+    def split(all: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """The operands of the body and the weights of its results, from (carried weights, moving, rest)."""
+        own, tail = all[: len(carried)], all[len(carried) + len(moving) :]
+        middle = all[len(carried) : len(carried) + len(moving)]
+        taken, of_stacked = middle[: states + elems], middle[states + elems :]
+        return [*taken, *tail], [*own, *of_stacked]
+
+    def turn(*all: Tensor) -> list[Tensor]:
+        taken, factors = split(all)
+        return pullback(body, taken, outputs, factors, [*carried, *wanted_x])
+
+    types = [one.type for one in start] + [_element(one) for one in moving] + [one.type for one in rest]
+    back = Traced(turn, types, "a gradient")
+    tail = [*rest, *map(tensor_of, back.captured)]
+    count = moving[0].shape[0] if moving and moving[0].ndim else length
+    last, of_x, arriving = scan_call(back.body, start, moving, tail, count, not reverse)
+
+    def of_rest(*all: Tensor) -> list[Tensor]:
+        taken, factors = split(all)
+        return pullback(body, taken, outputs, factors, [states + elems + n for n in wanted_rest])
+
+    found: dict[int, Any] = dict(zip(carried, last, strict=True))
+    found |= dict(zip(wanted_x, of_x, strict=True))
+    summed = added(of_rest, [*arriving, *moving], rest, [rest[n] for n in wanted_rest])
+    found |= {states + elems + n: one for n, one in zip(wanted_rest, summed, strict=True)}
+    return tuple(found.get(number) for number in range(len(operands)))
+
+
+def _before(out: Sequence[Tensor], body: Body, states: int, keep: Sequence[int]) -> list[Tensor] | None:
+    """The states before each turn, where the scan stored them all."""
+    found = []
+    for leaf in body.graph.inputs[:states]:
+        places = [n for n, one in enumerate(keep) if one >= states and body.graph.outputs[one] is leaf]
+        if not places:
+            return None
+        found.append(out[places[-1]])
+    return found
+
+
+def _element(x: Tensor) -> Any:
+    return tensor_type(x.shape[1:], x.dtype)
+
+
+def added(
+    function: Callable[..., list[Tensor]], xs: Sequence[Tensor], rest: Sequence[Tensor], like: Sequence[Tensor]
+) -> list[Tensor]:
+    """The sum over the elements of what `function` gives, tensors of the types of `like`: one loop a dtype.
+
+    They are summed as one vector, for a contraction that is cut has one result.
+    """
+    result: list[Any] = [None] * len(like)
+    types = [_element(one) for one in xs] + [one.type for one in rest]
+    for dtype in dict.fromkeys(one.dtype for one in like):
+        places = [n for n, one in enumerate(like) if one.dtype == dtype]
+
+        def flat(*all: Tensor, places: list[int] = places) -> Tensor:
+            grads = function(*all)
+            if len(places) == 1:
+                return grads[places[0]]
+            return concat([reshape(grads[n], (-1,)) for n in places])
+
+        traced = Traced(flat, types, "a gradient")
+        operands = (*xs, *rest, *map(tensor_of, traced.captured))
+        whole = apply(OPS["map_sum"], operands, {"body": traced.body, "elems": len(xs)})
+        if len(places) == 1:
+            result[places[0]] = whole
+            continue
+        start = 0
+        for n in places:
+            stop = start + like[n].size  # type: ignore[operator]
+            result[n] = reshape(whole[start:stop], like[n].shape)
+            start = stop
+    return result
+
+
+# map
+
+
+def map_gradient(g: Any, out: Any, *operands: Tensor, body: Body, elems: int, live: Sequence[bool]) -> Any:
+    """map_fn of the gradients by the elements, map_sum of those by the rest."""
+    given = _tuple(g, body)
+    outputs = _used(given, body.gives)
+    return _by_elements(operands, body, elems, live, outputs, [given[one] for one in outputs], True)
+
+
+def sum_gradient(g: Any, out: Any, *operands: Tensor, body: Body, elems: int, live: Sequence[bool]) -> Any:
+    """As `map_gradient`, with the same gradient for every element."""
+    given = _tuple(g, body)
+    outputs = _used(given, body.gives)
+    return _by_elements(operands, body, elems, live, outputs, [given[one] for one in outputs], False)
+
+
+def _by_elements(
+    operands: Sequence[Tensor],
+    body: Body,
+    elems: int,
+    live: Sequence[bool],
+    outputs: Sequence[int],
+    weights: Sequence[Tensor],
+    own: bool,
+) -> Any:
+    """Gradients by elements and by the rest; each element has weights of its `own`, or all have the same."""
+    xs, rest = [*operands[:elems]], [*operands[elems:]]
+    wanted = [n for n in _floats(operands) if live[n]] if outputs else []
+    of_x, of_rest = [n for n in wanted if n < elems], [n for n in wanted if n >= elems]
+    moving, fixed = ([*xs, *weights], rest) if own else (xs, [*rest, *weights])
+
+    def gradients(by: Sequence[int]) -> Callable[..., list[Tensor]]:
+        def inner(*all: Tensor) -> list[Tensor]:
+            if own:
+                taken, factors = [*all[:elems], *all[len(moving) :]], all[elems : len(moving)]
+            else:
+                taken, factors = list(all[: len(operands)]), all[len(operands) :]
+            return pullback(body, taken, outputs, factors, by)
+
+        return inner
+
+    found: dict[int, Any] = {}
+    if of_x:
+        types = [_element(one) for one in moving] + [one.type for one in fixed]
+        traced = Traced(gradients(of_x), types, "a gradient")
+        made = map_call(traced, moving, fixed)
+        found |= dict(zip(of_x, made, strict=True))
+    if of_rest:
+        summed = added(gradients(of_rest), moving, fixed, [operands[n] for n in of_rest])
+        found |= dict(zip(of_rest, summed, strict=True))
+    return tuple(found.get(n) for n in range(len(operands)))
+
+
+def map_call(traced: Traced, xs: Sequence[Tensor], rest: Sequence[Tensor] = ()) -> list[Tensor]:
+    """The results of a traced body for each element of `xs`."""
+    operands = (*xs, *rest, *map(tensor_of, traced.captured))
+    return results_of(apply(OPS["map_fn"], operands, {"body": traced.body, "elems": len(xs)}))
