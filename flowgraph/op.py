@@ -236,12 +236,21 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-@lru_cache(maxsize=65_536)
+def _kinds(value: Any) -> Any:
+    """The types of a value and of what it holds: 2, 2.0 and True are equal, and not the same attribute."""
+    return tuple([_kinds(one) for one in value]) if type(value) is tuple else type(value)
+
+
 def infer(op: Op, types: Types, given: Attrs) -> Inferred:
     """The canonical attributes, operand dtypes, result types and binding of `op` on operands of `types`.
 
     Raises ShapeError, DTypeError or UsageError for operands that do not fit.
     """
+    return _inferred(op, types, given, _kinds(given) if given else None)
+
+
+@lru_cache(maxsize=65_536)
+def _inferred(op: Op, types: Types, given: Attrs, kinds: Any) -> Inferred:
     attrs = dict(given)
     if op.attrs is not None:
         try:

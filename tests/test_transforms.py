@@ -10,7 +10,7 @@ import walk
 
 import flowgraph as fg
 from flowgraph.errors import GradientError, ShapeError, UsageError
-from flowgraph.graph import ops_used
+from flowgraph.graph import Graph, ops_used
 from flowgraph.op import OPS
 
 RNG = np.random.default_rng(0)
@@ -79,7 +79,7 @@ def test_a_batch_is_no_loop_where_factor_strings_allow_it() -> None:
         return fg.concat([y, fg.sum(y, axis=0, keepdims=True)])[1:].reshape((-1,)) * fg.expand_dims(x[0, 0], 0)
 
     found = fg.vmap(chain, in_axes=(0, None))(fg.constant(np.stack([X, X])), W)
-    assert "map_fn" not in ops_used(fg.Graph.of([found.node]))
+    assert "map_fn" not in ops_used(Graph.of([found.node]))
 
 
 # vmap.

@@ -93,7 +93,7 @@ def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None =
     check_device(device)
     wanted = None if dtype is None else as_dtype(dtype)
     if copy:
-        return astype(obj, dtype=wanted or obj.dtype) if isinstance(obj, Tensor) else constant(obj, dtype)
+        return astype(obj, wanted or obj.dtype) if isinstance(obj, Tensor) else constant(obj, dtype)
     tensor = own(obj, wanted)
     if copy is False and (not hasattr(obj, "dtype") or obj.dtype != (wanted or tensor.dtype)):
         raise UsageError(

@@ -8,7 +8,7 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.errors import GradientError, UsageError
-from flowgraph.op import Call, Op, define
+from flowgraph.op import OPS, Call, Op, define
 from flowgraph.ops import numerics, rules
 from flowgraph.ops.complex import conj
 from flowgraph.tensor import Tensor
@@ -101,7 +101,7 @@ astype_op = define(
 def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Tensor:
     """`x` with its elements converted to `dtype`, as numpy converts them; a complex number gives its real part.
 
-    Nobody writes to a tensor, so `copy` changes nothing. The only `device` is "cpu".
+    With `copy`, what is assigned to elements of `x` later is not seen in the result. The only `device` is "cpu".
 
     >>> import flowgraph as fg
     >>> fg.astype([1.7, -1.7], fg.int32).tolist()
@@ -110,7 +110,10 @@ def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Tens
     if device not in (None, "cpu"):
         raise UsageError(f"astype with device={device!r}", "the only device is 'cpu'", "Leave it out.")
     tensor, wanted = convert(x), as_dtype(dtype)
-    return tensor if tensor.dtype == wanted else astype_op(tensor, dtype=wanted)
+    if tensor.dtype == wanted and not copy:
+        return tensor
+    same: Tensor = OPS["identity"](tensor) if tensor.dtype == wanted else astype_op(tensor, dtype=wanted)
+    return same
 
 
 add = define("add", TWO, np.add, host="({0} + {1})", gradient=lambda g, out, x, y: (g, g), doc="x + y.")

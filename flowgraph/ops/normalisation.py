@@ -147,10 +147,16 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1) 
     return sum(costs, axis=axis)  # type: ignore[no-any-return]
 
 
+def _class_matches(labels: Any, operand_shapes: Any) -> Any:
+    *batch, classes = operand_shapes[1]
+    labels = np.broadcast_to(labels, np.broadcast_shapes(labels.shape, tuple(batch)))
+    return labels[..., None] == np.arange(classes)
+
+
 one_of: Op = define(
     "class_matches",
     "..., ~ ... [classes] -> ... [classes]",
-    lambda labels, operand_shapes: labels[..., None] == np.arange(operand_shapes[1][-1]),
+    _class_matches,
     attrs=lambda labels, like, /: {},
     dtype=lambda types, attrs: (tuple(one.dtype for one in types), np.dtype(np.bool_)),
     gradient=lambda g, out, labels, like: (None, None),

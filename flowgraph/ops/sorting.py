@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -247,7 +248,8 @@ def top_k(x: Any, k: int = 1, sorted: bool = True) -> TopK:
 def _search(x: Any, values: Any, side: Any) -> Any:
     if x.ndim == 1:
         return np.asarray(np.searchsorted(x, values, side), INDEX)
-    lines, wanted = x.reshape(-1, x.shape[-1]), values.reshape(-1, values.shape[-1])
+    count = math.prod(x.shape[:-1])
+    lines, wanted = x.reshape(count, x.shape[-1]), values.reshape(count, values.shape[-1])
     result = np.empty(wanted.shape, INDEX)
     for number, line in enumerate(lines):
         result[number] = np.searchsorted(line, wanted[number], side)

@@ -104,7 +104,7 @@ def _by_factors(node: Node, ins: Sequence[Batched], size: Size) -> list[Tensor] 
     for attrs in (_moved(dict(node.attrs), size), dict(node.attrs)):
         try:
             new = infer(node.op, types, tuple(sorted(attrs.items())))
-        except (FlowgraphError, TypeError):
+        except (FlowgraphError, TypeError, ValueError):  # attributes for fewer axes
             continue
         wanted = tuple(tensor_type((size, *one.shape), one.dtype) for one in node.types)
         if new.types == wanted and _carries(old, new.binding):
