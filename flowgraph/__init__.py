@@ -149,6 +149,10 @@ reduce_prod, reduce_any, reduce_all = prod, any, all
 compat.v1.take(globals())  # it has all names, with the arguments of TensorFlow 1
 
 
+__array_api_version__ = "2024.12"
+"""The version of the Python array API standard that this namespace follows."""
+
+
 def __getattr__(name: str) -> _Any:
     """The version, looked up when it is asked for: reading a package's metadata takes as long as importing numpy."""
     if name == "__version__":

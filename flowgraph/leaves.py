@@ -122,7 +122,7 @@ def as_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
             )
     elif python and wanted is None:
         wanted = python_dtype(array.dtype.type(0).item())
-    elif python and wanted is not None and array.dtype.kind in "fc" and wanted.kind in "biu":
+    elif python and wanted is not None and array.dtype.kind in "fc" and wanted.kind in "biu" and array.size:
         raise DTypeError(
             f"Python floats as {wanted}", "they would lose their fractions", f"Use fg.cast(value, {str(wanted)!r})."
         )

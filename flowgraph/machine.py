@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 
 def processors() -> int:
@@ -22,6 +20,8 @@ def usable_processors() -> int:
 
 def version_of(package: str) -> str | None:
     """The installed version of a package, or None."""
+    from importlib.metadata import PackageNotFoundError, version  # late: it takes a tenth of `import flowgraph`
+
     try:
         return version(package)
     except PackageNotFoundError:
@@ -40,7 +40,7 @@ def traits() -> dict[str, str | None]:
     blas = [f"{one.get('internal_api')} {one.get('version')} for {one.get('architecture')}" for one in pools]
     features = np.__config__.CONFIG.get("SIMD Extensions", {})
     return {
-        "Python": ".".join(platform.python_version_tuple()[:2]),
+        "Python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "numpy": np.__version__,
         "flowgraph": version_of("flowgraph"),
         "BLAS": ", ".join(sorted(blas)) or "unknown",

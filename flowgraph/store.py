@@ -18,14 +18,13 @@ import stat
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flowgraph.errors import DataError, FlowgraphError, InputNotFoundError, OutputExistsError, UsageError
+from flowgraph.machine import version_of
 
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
@@ -38,12 +37,12 @@ _NAME_LENGTH = 1000
 _DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
 _READ_BYTES = 1 << 20
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def save_state(
     directory: str | Path,
-    arrays: Mapping[str, NDArray[Any]],
+    arrays: Mapping[str, np.ndarray[Any, Any]],
     content: Mapping[str, Any],
     replace: bool = False,
 ) -> None:
@@ -64,7 +63,7 @@ def save_state(
         write_state(made, arrays, content)
 
 
-def write_state(directory: Path, arrays: Mapping[str, NDArray[Any]], content: Mapping[str, Any]) -> None:
+def write_state(directory: Path, arrays: Mapping[str, np.ndarray[Any, Any]], content: Mapping[str, Any]) -> None:
     """Returns nothing; writes the two files into `directory`, for instance one that `new_directory` yields."""
     save = _safetensors("write arrays").save
     held = {_checked_name(name): _plain(name, array) for name, array in arrays.items()}
@@ -77,7 +76,7 @@ def write_state(directory: Path, arrays: Mapping[str, NDArray[Any]], content: Ma
     manifest = {
         "format": FORMAT,
         "version": VERSION,
-        "flowgraph": _own_version(),
+        "flowgraph": version_of("flowgraph") or "0+unknown",
         "numpy": np.__version__,
         "arrays": {name: {"shape": list(one.shape), "dtype": one.dtype.name} for name, one in held.items()},
         "file": {"name": STATE, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
@@ -316,19 +315,12 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
+def _plain(name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Returns the array in C order and native byte order, as the format has it."""
     given = np.asarray(array)
     if given.dtype.name not in _DTYPES:
         raise UsageError(f"write the array {name!r} of {given.dtype}", "only numbers are written", "Convert it first.")
     return np.array(given, given.dtype.newbyteorder("="), order="C")
-
-
-def _own_version() -> str:
-    try:
-        return version("flowgraph")
-    except PackageNotFoundError:  # a checkout that is not installed
-        return "0+unknown"
 
 
 def _is_ours(directory: Path) -> bool:

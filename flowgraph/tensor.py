@@ -283,10 +283,13 @@ class Tensor(Operators):
             raise UsageError(f"version {api_version!r} of the array API", "it is not known here", "Leave it out.")
         return sys.modules[__name__.partition(".")[0]]
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    ) -> Any:
         value = self.numpy()
-        readable = value.flags.writeable or kwargs.get("max_version") is not None
-        return (value if readable else value.copy()).__dlpack__(**kwargs)
+        if not value.flags.writeable and max_version is None:  # the old protocol can not say "read only"
+            value = value.copy()
+        return value.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> Any:
         return self.numpy().__dlpack_device__()

@@ -179,7 +179,9 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> 
     [7, 7]
     """
     check_device(device)
-    value = convert(fill_value)
+    wanted = None if dtype is None else as_dtype(dtype)
+    whole = isinstance(fill_value, float | complex) and wanted is not None and wanted.kind in "biu"
+    value = convert(fill_value, None if whole else wanted)
     return broadcast_to(value if dtype is None else value.astype(dtype), freeze(shape))  # type: ignore[no-any-return]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.errors import DTypeError, ShapeError, UsageError
+from flowgraph.ops.create import check_device
 from flowgraph.ops.fourier import check_transform, fftn_op, fit_op, irfftn_op, rfftn_op
 from flowgraph.ops.shape import concat
 from flowgraph.tensor import Tensor
@@ -184,23 +185,25 @@ def _frequencies(n: Any, d: Any, dtype: Any, make: Any) -> Tensor:
     return convert(make(int(n), float(d)).astype(kind))
 
 
-def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None) -> Tensor:
+def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Tensor:
     """The frequencies of `fft`, in cycles per unit of time, for `n` samples at a distance `d`.
 
     >>> import flowgraph as fg
     >>> fg.fft.fftfreq(4).tolist()
     [0.0, 0.25, -0.5, -0.25]
     """
+    check_device(device)
     return _frequencies(n, d, dtype, np.fft.fftfreq)
 
 
-def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None) -> Tensor:
+def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Tensor:
     """The frequencies of `rfft`, in cycles per unit of time, for `n` samples at a distance `d`.
 
     >>> import flowgraph as fg
     >>> fg.fft.rfftfreq(4).tolist()
     [0.0, 0.25, 0.5]
     """
+    check_device(device)
     return _frequencies(n, d, dtype, np.fft.rfftfreq)
 
 

@@ -15,9 +15,6 @@ from flowgraph.types import DEFAULT_FLOAT, DEFAULT_INT
 
 __all__ = ["__array_namespace_info__", "from_dlpack"]
 
-API_VERSION = "2024.12"
-"""The version of the Python array API standard that `flowgraph` follows as a namespace."""
-
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor over the memory of `x`, an array of any library that speaks DLPack; a copy of it with `copy=True`.

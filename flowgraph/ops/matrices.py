@@ -140,6 +140,7 @@ def _are_paddings(pairs: Any) -> bool:
 def _positions(at: Any, k: int) -> Any:
     """Column minus row minus k, for the last two axes of a piece."""
     (top, bottom, _), (left, right, _) = at[-2:]
+    k = max(min(k, right), -bottom)  # any diagonal beyond is as far away, and a larger number may not fit
     return np.arange(left, right) - np.arange(top, bottom)[:, None] - k
 
 

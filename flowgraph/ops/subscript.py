@@ -117,11 +117,12 @@ def parse_key(x: Tensor, key: Any) -> Key:
             length = x.shape[axis]
             index = part if isinstance(part, Tensor) and _is_array(part) else np.asarray(_place(part))
             found = [index_tensor(index, length, f"x[...] of {x.type}")]
+        new_axis = isinstance(part, Tensor) and part.dtype.kind == "b" and not part.ndim  # x[mask] has none or one x
         for one in found:
             axes.append(len(slices))
             indices.append(one)
-            slices.append(WHOLE)
-            axis += 1
+            slices.append(None if new_axis else WHOLE)
+            axis += not new_axis
     shape = common_shape([one.shape for one in indices])
     spread = tuple(one if one.shape == shape else broadcast_to(one, shape) for one in indices)
     return Key(tuple(slices), tuple(axes), spread)
@@ -136,7 +137,7 @@ def mask_positions(mask: Tensor, shape: Any) -> list[Tensor]:
             "Use `fg.where(mask, x, 0)`, or pick the elements outside of the function.",
         )
     if not mask.ndim:
-        raise UsageError("x[mask]", "the mask is a single boolean", "Use `fg.where` for a choice by condition.")
+        return [convert(np.zeros(int(bool(mask.numpy())), np.int64))]
     if any(isinstance(want, int) and have != want for have, want in zip(mask.shape, shape, strict=True)):
         raise ShapeError(
             f"a mask of shape {mask.shape} for axes of lengths {tuple(shape)}", "they differ", "Give equal lengths."
@@ -215,7 +216,7 @@ def _sole_mask(key: Any) -> Tensor | None:
     if isinstance(key, tuple) or not _is_array(key):
         return None
     part = _array_part(key)
-    return part if part.dtype.kind == "b" and part.ndim else None
+    return part if part.dtype.kind == "b" else None
 
 
 def assign(x: Tensor, key: Any, value: Any) -> None:
