@@ -417,7 +417,7 @@ def test_astype() -> None:
     x = fg.constant([1.7, -1.7])
     assert fg.astype(x, fg.int32).tolist() == [1, -1]
     assert fg.astype(x, fg.float32, copy=False) is x
-    assert fg.astype(x, fg.float32, device="cpu") is x
+    assert fg.astype(x, fg.float32, device="cpu") is not x
     assert fg.astype([1, 2], "float64").dtype == np.float64
     with pytest.raises(UsageError, match="the only device"):
         fg.astype(x, fg.float32, device="gpu")

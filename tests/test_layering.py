@@ -222,7 +222,7 @@ def test_import_leaves_heavy_modules_alone() -> None:
 
 @pytest.mark.alone
 def test_import_is_quick() -> None:
-    """0.3 s with numpy, where numpy takes a third of that; so much longer where the processor takes longer for numpy."""
+    """0.3 s with numpy, where numpy takes a third of that; longer where the processor takes longer for numpy."""
     import_in_a_new_process()  # writes the bytecode
     for _ in range(12):  # a busy machine takes longer, never less time
         numpy, flowgraph, _ = import_in_a_new_process()

@@ -932,3 +932,17 @@ def test_tuple_and_group(graph: tf.Graph) -> None:
         assert sess.run(v) == 6.0
     with pytest.raises(UsageError), tf.Graph().as_default():
         tf.group(a)
+
+
+def test_running_adds_nothing_to_a_graph(graph: tf.Graph) -> None:
+    x, y = tf.placeholder(tf.float32, [None, 2]), tf.placeholder(tf.float32, [None, 1])
+    w = tf.Variable(np.zeros((2, 1), np.float32))
+    train = tf.train.AdamOptimizer(0.1).minimize(tf.reduce_mean(tf.square(tf.matmul(x, w) - y)))
+    init = tf.global_variables_initializer()
+    graph.finalize()
+    count = len(graph.get_operations())
+    with tf.Session() as sess:
+        sess.run(init)
+        for rows in (3, 5000):
+            sess.run(train, dict(zip((x, y), line(rows), strict=True)))
+    assert len(graph.get_operations()) == count
