@@ -71,6 +71,13 @@ JOBS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Array, Array], Any]]]
     ),
     "a roll": (lambda x, y: fg.concat([x[-7:], x[:-7]]) * 2, lambda x, y: np.roll(x, 7, axis=0) * 2),
     "a slice of a join": (lambda x, y: fg.concat([x, y])[90:120], lambda x, y: np.concatenate([x, y])[90:120]),
+    "roll": (lambda x, y: fg.roll(fg.exp(x), 17, axis=0), lambda x, y: np.roll(np.exp(x), 17, axis=0)),
+    "roll by nothing": (lambda x, y: fg.roll(fg.exp(x), 101, axis=0), lambda x, y: np.exp(x)),
+    "edges": (
+        lambda x, y: fg.pad(fg.exp(x), [[3, 2], [0, 1]], constant_values=7.0) * 2,
+        lambda x, y: np.pad(np.exp(x), ((3, 2), (0, 1)), constant_values=7.0) * 2,
+    ),
+    "differences by name": (lambda x, y: fg.diff(fg.exp(x), axis=0), lambda x, y: np.diff(np.exp(x), axis=0)),
     "a gradient": (gradient_of_differences, expected_gradient),
     "the number of each row": (
         lambda x, y: (x * fg.expand_dims(fg.arange(0.0, 101.0), 1))[3::2],
@@ -85,7 +92,7 @@ def test_parts_agree_with_numpy_and_no_row_factor_is_gathered(name: str) -> None
     tensor = job(fg.asarray(X), fg.asarray(Y))
     graph = detached(cone([tensor.node]))
     sunk = sink(graph).graph.check()
-    assert not {"concat", "scatter_slice"} & set(ops_used(sunk))
+    assert not {"concat", "scatter_slice", "roll", "pad"} & set(ops_used(sunk)) or name == "edges"
     np.testing.assert_allclose(
         tensor.numpy(), expected(X.astype(np.float64), Y.astype(np.float64)), rtol=2e-5, atol=2e-5
     )
@@ -105,6 +112,42 @@ def test_parts_have_the_same_bits_everywhere(name: str) -> None:
         for scheduler in ("threads", "synchronous"):
             found = job(x, y).compute(scheduler=scheduler)
             assert found.tobytes() == wanted.tobytes()
+
+
+def by_windows(x: Array, w: Array, stride: int, pad: int) -> Array:
+    padded = np.pad(x[0], ((pad, pad), (0, 0)))
+    count = (len(padded) - len(w)) // stride + 1
+    return np.stack([np.einsum("kc,kcr->r", padded[i * stride : i * stride + len(w)], w) for i in range(count)])[None]
+
+
+@pytest.mark.parametrize(("stride", "pad"), [(1, 0), (2, 1), (3, 4)])
+def test_a_convolution_along_rows(monkeypatch: pytest.MonkeyPatch, stride: int, pad: int) -> None:
+    monkeypatch.setattr(import_module("flowgraph.partition.rows"), "SECOND_FACTOR_BYTES", 1)
+    w = RNG.standard_normal((4, 3, 2)).astype(np.float32)
+    signal = fg.asarray(X[None])
+
+    def job(x: Any) -> Any:
+        return fg.nn.conv1d(fg.tanh(x), w, stride=stride, padding=pad)
+
+    tensor = job(signal)
+    entry = compiled(detached(cone([tensor.node])))
+    assert "gather" not in ops_used(entry.program.parts.graph)
+    assert entry.program.meshes
+    found = tensor.numpy()
+    np.testing.assert_allclose(found, by_windows(np.tanh(X[None]), w, stride, pad), rtol=1e-4, atol=1e-5)
+    for shards in (2, 3):
+        assert job(fg.shard(signal, rows=shards)).compute(scheduler="threads").tobytes() == found.tobytes()
+
+
+def test_a_convolution_of_an_image_of_many_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("flowgraph.partition.rows"), "SECOND_FACTOR_BYTES", 1)
+    image = RNG.standard_normal((1, 40, 6, 2)).astype(np.float32)
+    w = RNG.standard_normal((3, 2, 2, 3)).astype(np.float32)
+    found = fg.nn.conv2d(fg.asarray(image), w, padding="SAME")
+    entry = compiled(detached(cone([found.node])))
+    assert "gather" not in ops_used(entry.program.parts.graph)
+    several = fg.nn.conv2d(fg.asarray(np.concatenate([image, image])), w, padding="SAME")
+    np.testing.assert_allclose(found.numpy()[0], several.numpy()[1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["every third row", "a join", "a gradient"])

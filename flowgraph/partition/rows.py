@@ -27,12 +27,12 @@ def choose_rows(graph: Graph) -> Layouts:
     """
     layouts = Layouts({}, {}, {})
     seeds: dict[Node, Layout] = {}
-    for node, _ in sorted(_candidates(graph), key=lambda pair: -pair[1]):
+    for node, axis, _ in sorted(_candidates(graph), key=lambda found: -found[2]):
         taken = any(layouts.produced(node)) if seeds else False
         if taken or len(seeds) == len(MESHES) or (seeds and value_bytes(node.type) < SECOND_FACTOR_BYTES):
             continue
         cut = Cut(MESHES[len(seeds)].name)
-        wished = seeds | {node: (cut, *(None,) * (node.type.ndim - 1))}
+        wished = seeds | {node: (*(None,) * axis, cut, *(None,) * (node.type.ndim - axis - 1))}
         spread = propagate(graph, wished)
         if not seeds or _is_worked_on(spread, cut.mesh):
             seeds, layouts = wished, spread
@@ -44,21 +44,25 @@ def _is_worked_on(layouts: Layouts, mesh: str) -> bool:
     return any(choice.cut.mesh == mesh and node.op.view is None for node, choice in layouts.choices.items())
 
 
-def _candidates(graph: Graph) -> list[tuple[Node, float]]:
-    """The nodes that may be cut by hand of the planner, with the lengths of their first axes.
+def _candidates(graph: Graph) -> list[tuple[Node, int, float]]:
+    """The nodes that may be cut by hand of the planner, with their axis of rows and its length: the first axis.
 
-    One row is no candidate: an axis of length 1 stretches where it meets a longer one, rows do not.
+    One row is no candidate: an axis of length 1 stretches where it meets a longer one, rows do not. Of much data in one
+    row, such as a long signal, the second axis has the rows.
     """
     found = []
     for node in graph.nodes():
-        if not node.type.ndim or node.type.shape[0] == 1 or (node.is_leaf and node.attr("kind") == "key"):
+        axis = 0
+        if node.is_leaf and node.type.shape[:1] == (1,) and value_bytes(node.type) >= SECOND_FACTOR_BYTES:
+            axis = 1
+        if node.type.ndim <= axis or node.type.shape[axis] == 1 or (node.is_leaf and node.attr("kind") == "key"):
             continue
-        length = node.type.shape[0]
+        length = node.type.shape[axis]
         rows = float(length) if isinstance(length, int) else float("inf")
         if node.is_leaf:
-            found.append((node, rows if node.attr("kind") == "data" else rows / PARAMETER_SHARE))
+            found.append((node, axis, rows if node.attr("kind") == "data" else rows / PARAMETER_SHARE))
         elif node.op.view is None and all(one.type.ndim == 0 or _is_key(one) for one in node.inputs):
-            found.append((node, rows))
+            found.append((node, axis, rows))
     return found
 
 

@@ -12,7 +12,7 @@ large tensors only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,20 +117,95 @@ class _Sinking:
             start += count
         return self._masked(spans, length, axis, node)
 
-    def _masked(self, spans: list[tuple[Node, int, int]], length: Size, axis: int, like: Node) -> Node | None:
-        """Each of the tensors in its span of the rows, and zeros elsewhere."""
+    def roll(self, node: Node) -> Node | None:
+        """Rows moved around: the last of them, then the others."""
+        (x,) = node.inputs
+        axis = row_axis(x)
+        if axis is None or node.attr("axis") != (axis,) or value_bytes(node.type) < COMPUTED_BYTES:
+            return None
+        length = node.type.shape[axis]
+        if not isinstance(length, int):
+            return None
+        shift = node.attr("shift")[0] % length
+        first = self.part(x, Slice(axis, None, length - shift, None))
+        last = self.part(x, Slice(axis, length - shift, None, None))
+        if first is None or last is None:
+            return None
+        return self._masked(
+            [(last, 0, shift), (first, shift, length)] if shift else [(first, 0, length)], length, axis, node
+        )
+
+    def pad(self, node: Node) -> Node | None:
+        """Rows with others of one value around them, and perhaps edges along other axes."""
+        x, value = node.inputs
+        axis, paddings = row_axis(x), node.attr("paddings")
+        if axis is None or paddings[axis] == (0, 0) or value_bytes(node.type) < COMPUTED_BYTES:
+            return None
+        before, length = paddings[axis][0], node.type.shape[axis]
+        inner = x.type.shape[axis]
+        if not isinstance(inner, int) or not inner:
+            return None
+        others = tuple((0, 0) if number == axis else pair for number, pair in enumerate(paddings))
+        if any(pair != (0, 0) for pair in others):
+            x = make_node(node.op, (x, value), (("paddings", others),), node.where)
+        return self._masked([(x, before, before + inner)], length, axis, node, value)
+
+    def windows(self, node: Node) -> Node | None:
+        """Windows over rows, of a batch of one: for each place in a window the rows that stand there, side by side."""
+        (x,) = node.inputs
+        length = x.type.shape[1]
+        if (
+            row_axis(x) != 1
+            or node.attr("lowest")
+            or value_bytes(x.type) < COMPUTED_BYTES
+            or not isinstance(length, int)
+        ):
+            return None
+        (size, *window), (step, *steps) = node.attr("window"), node.attr("strides")
+        (gap, *gaps), (pad, *pads) = node.attr("dilations"), node.attr("pads")
+        count, places = node.type.shape[1], []
+        assert isinstance(count, int)
+        padded = self.part(x, Pad(1, *pad)) if pad != (0, 0) else x
+        if padded is not None and pad != (0, 0):
+            padded = self._masked([(x, pad[0], pad[0] + length)], length + sum(pad), 1, padded)
+        for place in range(size):
+            start = place * gap
+            part = padded and self.part(padded, Slice(1, start, start + (count - 1) * step + 1, step))
+            if part is None:
+                return None
+            if window:  # rows are the batch of what is left
+                flat = _new("squeeze", node, part, axis=(0,))
+                inner = {
+                    "window": tuple(window),
+                    "strides": tuple(steps),
+                    "dilations": tuple(gaps),
+                    "pads": tuple(pads),
+                }
+                part = _new(
+                    "expand_dims", node, make_node(node.op, (flat,), _attrs(inner | {"lowest": False})), axis=(0,)
+                )
+            places.append(_new("expand_dims", node, part, axis=(1 + len(node.attr("window")),)))
+        return places[0] if size == 1 else _new("concat", node, *places, axis=1 + len(node.attr("window")))
+
+    def _masked(
+        self, spans: list[tuple[Node, int, int]], length: Size, axis: int, like: Node, fill: Node | None = None
+    ) -> Node | None:
+        """Each of the tensors in its span of the rows, and elsewhere `fill`, else zeros."""
         assert isinstance(length, int)
         padded = [self.part(one, Pad(axis, start, length - stop)) for one, start, stop in spans]
         if any(one is None for one in padded):
             return None
         rows = _counted(length, axis, like)
-        result = _zero(like)
+        result = edge = _zero(like) if fill is None else fill
         for (_, _, stop), one in reversed(list(zip(spans, padded, strict=True))):
             assert one is not None
+            if stop == length and result is edge:
+                result = one
+                continue
             result = _new("where", like, _new("less", like, rows, _number(stop, like)), one, result)
         first = spans[0][1]
         if first:
-            result = _new("where", like, _new("less", like, rows, _number(first, like)), _zero(like), result)
+            result = _new("where", like, _new("less", like, rows, _number(first, like)), edge, result)
         return result
 
     # Parts sink.
@@ -189,6 +264,9 @@ _RULES: dict[str, Callable[[_Sinking, Node], Node | None]] = {
     "getitem": _Sinking.slice,
     "scatter_slice": _Sinking.scatter,
     "concat": _Sinking.concat,
+    "roll": _Sinking.roll,
+    "pad": _Sinking.pad,
+    "window_patches": _Sinking.windows,
 }
 
 
@@ -223,7 +301,11 @@ def _along(part: Part, axis: int) -> Part:
 
 
 def _new(name: str, like: Node, *inputs: Node, **attrs: object) -> Node:
-    return make_node(OPS[name], inputs, tuple(sorted(attrs.items())), like.where)
+    return make_node(OPS[name], inputs, _attrs(attrs), like.where)
+
+
+def _attrs(attrs: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
+    return tuple(sorted(attrs.items()))
 
 
 def _number(value: int, like: Node, dtype: Any = np.int64) -> Node:
