@@ -227,12 +227,14 @@ X = fg.tanh(X)
 print(float(fg.sum(fg.square(X[1:] - X[:-1]))))
 print(float(fg.sum(fg.concat([X[-1000:], X[:-1000]]) * X)))
 print(float(fg.sum(fg.concat([X, X * 2])[::7])))
+print(float(fg.sum(fg.square(fg.nn.conv1d(fg.tanh(fg.asarray(x[None])), np.full((3, 16, 1), 0.1, np.float32))))))
+print(float(fg.sum(fg.square(fg.pad(X, [[5, 5], [0, 0]], constant_values=2.0)))))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
 def test_data_larger_than_the_memory_that_there_may_be(tmp_path: Path) -> None:
-    """300 MB of data in a file, 120 MB of memory: differences, a roll, a join, all of computed rows."""
+    """300 MB in a file, 120 MB of memory: differences, a roll, a join, a convolution, edges, of computed rows."""
     path = tmp_path / "x.npy"
     x = RNG.standard_normal((4_700_000, 16), dtype=np.float32)
     np.save(path, x)
@@ -246,6 +248,8 @@ def test_data_larger_than_the_memory_that_there_may_be(tmp_path: Path) -> None:
         np.sum(np.diff(t, axis=0) ** 2, dtype=np.float64),
         np.sum(np.roll(t, 1000, axis=0) * t, dtype=np.float64),
         np.sum(np.concatenate([t, t * 2])[::7], dtype=np.float64),
+        np.sum((0.1 * sum(t[k : len(t) - 2 + k].sum(axis=1) for k in range(3))) ** 2, dtype=np.float64),
+        np.sum(t**2, dtype=np.float64) + 10 * 16 * 4,
     )
     found = [float(line) for line in done.stdout.split()]
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=20)

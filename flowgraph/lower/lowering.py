@@ -29,7 +29,7 @@ from flowgraph.lower.calls import (
     run_whole,
 )
 from flowgraph.lower.single import piece_arguments
-from flowgraph.sources import SMALL_BYTES, Held
+from flowgraph.sources import SMALL_BYTES, Derived, Held
 
 FAN_IN = 16
 """How many shards' partial results one task joins."""
@@ -153,7 +153,7 @@ class Lowering:
 
     def _pieces(self, node: Node, start: int, stop: int, axis: int) -> Any:
         source = self.sources[node]
-        if axis and not isinstance(source, Held):  # its parts are rows: join them first
+        if axis and not isinstance(source, Held | Derived):  # its parts are rows: join them first
             return self.spec.List(self.spec.List(self._value(node), start, stop, axis, source.type.shape))
         return piece_arguments(source.pieces(start, stop, axis))
 
