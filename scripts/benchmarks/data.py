@@ -93,7 +93,7 @@ def small_steps(steps: int) -> Data:
     return Data(hours, scores, [np.array([1], np.float32), np.array([10], np.float32)], steps=steps)
 
 
-small_eager = small_call = small_steps
+small_eager = small_call = small_node = small_steps
 
 
 def compile_tiles() -> Data:

@@ -201,6 +201,15 @@ SMALL_STEPS = (
         (at_most(40e-6),),
         MICROSECONDS,
     ),
+    Case(
+        "small_node",
+        "an addition of 25 numbers in an expression that is not computed yet, {steps:,} of them: one node",
+        "small_node",
+        ("flowgraph", "torch", "tensorflow"),
+        {"steps": 10_000},
+        (at_most(8e-6),),
+        MICROSECONDS,
+    ),
 )
 COMPILE = tuple(
     Case(

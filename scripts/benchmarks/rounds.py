@@ -241,6 +241,8 @@ def difference(found: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     floor = 0.01 * max((one["top"] for name, one in other.items() if name != "loss"), default=0.0)
     worst = 0.0
     for name, one in other.items():
+        if name not in found:  # a script that does not look at the loss
+            continue
         size = max(one["top"], 0.0 if name == "loss" else floor) or 1.0
         pairs = zip([*found[name]["head"], found[name]["top"]], [*one["head"], one["top"]], strict=True)
         for a, b in pairs:

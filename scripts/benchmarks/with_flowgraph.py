@@ -134,6 +134,20 @@ def small_call(data: Data, threads: int) -> Run:
     return run
 
 
+def small_node(data: Data, threads: int) -> Run:
+    """A chain of additions that nobody asks the value of, in pieces that are let go of."""
+    x, y = fg.constant(data.X), fg.constant(data.y)
+
+    def run() -> Results:
+        for start in range(0, data.steps, 500):
+            value = x
+            for _ in range(min(500, data.steps - start)):
+                value = value + y
+        return {}
+
+    return run
+
+
 def _compile(data: Data, kernels: Callable[[Any], list[Any]]) -> Run:
     widths = itertools.count(64)  # each new: nothing of an earlier program can be used again
 

@@ -147,6 +147,21 @@ def small_eager(data: Data, threads: int) -> Run:
     return _small(data, threads, traced=False)
 
 
+def small_node(data: Data, threads: int) -> Run:
+    """The same additions, which TensorFlow computes at once."""
+    _use(threads)
+    x, y = tf.constant(data.X), tf.constant(data.y)
+
+    def run() -> Results:
+        for start in range(0, data.steps, 500):
+            value = x
+            for _ in range(min(500, data.steps - start)):
+                value = value + y
+        return {}
+
+    return run
+
+
 def small_call(data: Data, threads: int) -> Run:
     """Calls of a tf.function; the value of the last is fetched."""
     _use(threads)

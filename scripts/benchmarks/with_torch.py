@@ -68,6 +68,20 @@ def mlp(data: Data, threads: int) -> Run:
     return _gradients(lambda *given: _mlp_loss(act, *given), data, threads)
 
 
+def small_node(data: Data, threads: int) -> Run:
+    """The same additions, which torch computes at once."""
+    x, y = torch.from_numpy(data.X), torch.from_numpy(data.y)
+
+    def run() -> Results:
+        for start in range(0, data.steps, 500):
+            value = x
+            for _ in range(min(500, data.steps - start)):
+                value = value + y
+        return {}
+
+    return run
+
+
 def minibatch(data: Data, threads: int) -> Run:
     """A loop over batches with torch's Adam."""
     torch.set_num_threads(threads)
