@@ -26,7 +26,7 @@ def convert(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
     leaf = getattr(value, "__flowgraph_tensor__", None)
     if leaf is not None:  # a Variable
         return leaf()  # type: ignore[no-any-return]
-    if isinstance(value, bool | int | float | complex):
+    if isinstance(value, bool | int | float | complex) and not isinstance(value, np.generic):
         return tensor_of(scalar(value, dtype if dtype is not None else python_dtype(value)))
     return tensor_of(leaf_of(value, dtype))
 
@@ -36,7 +36,7 @@ def own(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
 
     By `convert`, the 1.0 that a gradient is asked for would be the same node as every 1.0 in the formula.
     """
-    if isinstance(value, bool | int | float | complex):
+    if isinstance(value, bool | int | float | complex) and not isinstance(value, np.generic):
         array = scalar_array(value, dtype if dtype is not None else python_dtype(value))
         return tensor_of(make_input(tensor_type((), array.dtype), "data", value=array))
     return convert(value, dtype)
@@ -136,6 +136,11 @@ def cast_node(node: Node, dtype: np.dtype[Any]) -> Node:
 _WEAK: frozenset[type] = frozenset({bool, int, float, complex})
 
 
+def _scalar_dtype(value: Any) -> np.dtype[Any]:
+    """The dtype of a number that no tensor stands beside: numpy's keep theirs."""
+    return value.dtype if isinstance(value, np.generic) else python_dtype(value)
+
+
 def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
     """The nodes of the operands; Python scalars take the dtype of the tensors that they meet."""
     nodes: list[Any] = []
@@ -160,9 +165,9 @@ def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
         if kind not in _WEAK:  # a subclass, such as np.float64 of float
             kind = next(one for one in (int, float, complex) if isinstance(value, one))
         if common is None:
-            dtype = python_dtype(value)
+            dtype = _scalar_dtype(value)
             for other in weak:
-                dtype = promote(dtype, python_dtype(args[other]))
+                dtype = promote(dtype, _scalar_dtype(args[other]))
         else:
             dtype = promote_scalar(kind, common)
         if index in op.structural and dtype.kind in "iu" and value < 0:

@@ -306,3 +306,15 @@ def test_special_values() -> None:
     assert fg.isnan(z).tolist() == [True, True, False]
     assert fg.isfinite(z).tolist() == [False, False, True]
     assert fg.round(fg.constant([2.5 - 1.5j])).tolist() == [2 - 2j]
+
+
+@pytest.mark.parametrize("function", [fg.max, fg.min, fg.softmax, fg.logsumexp, fg.var, fg.std, fg.argmax])
+def test_what_needs_an_order_refuses_complex_numbers(function: Any) -> None:
+    with pytest.raises(DTypeError, match="complex"):
+        function(fg.constant([1 + 2j, 3.0]))
+
+
+def test_a_number_of_numpy_keeps_its_dtype_where_it_stands_alone() -> None:
+    assert fg.grad(lambda x: x * x)(np.float64(2.0)).dtype == np.float64
+    assert fg.exp(np.float64(1.0)).dtype == np.float64
+    assert (fg.constant([1.0]) * np.float64(2.0)).dtype == np.float32  # beside a tensor it is weak, as Python's are

@@ -11,7 +11,7 @@ from flowgraph.apply import convert
 from flowgraph.context import Hooks
 from flowgraph.errors import ShapeError
 from flowgraph.op import Call, Monoid, Op, define
-from flowgraph.ops import numerics
+from flowgraph.ops import numerics, rules
 from flowgraph.ops.elementwise import exp, sqrt, where
 from flowgraph.ops.rules import common_float
 from flowgraph.ops.scanning import cumulative_prod, summed_dtype, whole_axis
@@ -207,6 +207,7 @@ def _extreme(name: str, kernel: Any, ufunc: np.ufunc, word: str) -> Op:
         _factors,
         kernel,
         attrs=checked_attrs,
+        dtype=rules.real,
         combine=ufunc.__name__,
         call=_reduce_call(ufunc),
         gradient=_extreme_gradient,
@@ -223,7 +224,7 @@ logsumexp = define(
     _factors,
     numerics.logsumexp,
     attrs=_attrs,
-    dtype="float",
+    dtype=rules.real_float,
     combine=Monoid(numerics.logsumexp_partial, numerics.logsumexp_merge, numerics.logsumexp_finish),
     gradient=lambda g, out, x, axes, keepdims: (
         spread(g, x, axes, keepdims) * exp(x - spread(where(out == -np.inf, 0, out), x, axes, keepdims)),
@@ -249,7 +250,7 @@ var = define(
     _factors,
     numerics.variance,
     attrs=_var_attrs,
-    dtype="float",
+    dtype=rules.real_float,
     combine=Monoid(numerics.variance_partial, numerics.variance_merge, numerics.variance_finish),
     gradient=_var_gradient,
     flops=4,
@@ -286,7 +287,7 @@ softmax = define(
     whole_axis,
     numerics.softmax,
     attrs=lambda x, /, axis=-1: {"axis": normal_axis(axis, x.ndim)},
-    dtype="float",
+    dtype=rules.real_float,
     call=lambda types, attrs: Call(f"{{f}}({{0}}, {attrs['axis']}, {{out}})", {"f": numerics.softmax}),
     gradient=lambda g, out, x, axis: (out * (g - sum(g * out, axis=axis, keepdims=True)),),
     flops=12,
