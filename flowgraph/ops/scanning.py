@@ -191,7 +191,7 @@ def cumprod(x: Any, axis: int = 0, exclusive: bool = False, reverse: bool = Fals
     return cumulative_prod(x, axis=axis, exclusive=exclusive, reverse=reverse)  # type: ignore[no-any-return]
 
 
-def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
+def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
     """The differences of neighbours along `axis`, taken `n` times, after `prepend` and `append` were joined to x.
 
     >>> import flowgraph as fg
