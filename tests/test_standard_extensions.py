@@ -198,9 +198,16 @@ def test_factors_multiply_to_the_matrix(name: str, attrs: dict[str, Any], data: 
 # Fourier transforms.
 
 
+@pytest.mark.parametrize("name", ["fft", "ifft", "irfft", "hfft"])
+def test_transforms_of_nothing_are_zeros(name: str) -> None:
+    x = fg.zeros((0, 2), dtype="complex64")
+    np.testing.assert_array_equal(getattr(fg.fft, name)(x, n=3, axis=0), np.zeros((3, 2)))
+
+
 def _one_axis(kinds: str) -> Callable[[Draw], Case]:
     def drawn(draw: Draw) -> Case:
         x = array(draw, kinds, least=1, finite=True)
+        assume(x.size)  # numpy leaves the results of irfft of nothing uninitialised
         n, norm = draw(st.none() | st.integers(0, 4)), draw(st.sampled_from(["backward", "ortho", "forward"]))
         return (x,), {"axis": axis_of(draw, x), "n": n, "norm": norm}
 
@@ -210,6 +217,7 @@ def _one_axis(kinds: str) -> Callable[[Draw], Case]:
 def _many_axes(kinds: str) -> Callable[[Draw], Case]:
     def drawn(draw: Draw) -> Case:
         x = array(draw, kinds, least=1, finite=True)
+        assume(x.size)
         axes = draw(st.lists(st.integers(0, x.ndim - 1), min_size=1, max_size=x.ndim, unique=True))
         lengths = draw(st.none() | st.just(tuple(draw(st.integers(1, 4)) for _ in axes)))
         return (x,), {"axes": tuple(axes), "s": lengths, "norm": draw(st.sampled_from(["backward", "ortho"]))}
