@@ -40,6 +40,10 @@ class ShapeError(UsageError):
     """Shapes that do not fit the operation, found when the graph is built."""
 
 
+class BoundsError(ShapeError, IndexError):
+    """An axis that a tensor has not, or an index outside an axis: an IndexError too, as in numpy and the standard."""
+
+
 class DTypeError(UsageError, TypeError):
     """Dtypes that do not fit the operation, found when the graph is built."""
 

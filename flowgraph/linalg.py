@@ -19,6 +19,10 @@ from flowgraph.ops.diagonals import (
     trace,
 )
 from flowgraph.ops.einsum import einsum, inner, tensordot, vecdot
+from flowgraph.ops.least_squares import (
+    lstsq,
+    pinv,
+)
 from flowgraph.ops.linalg import (
     cross,
     kron,
@@ -36,9 +40,7 @@ from flowgraph.ops.solvers import (
     SlogdetResult,
     det,
     inv,
-    lstsq,
     matrix_power,
-    pinv,
     slogdet,
     solve,
     triangular_solve,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.errors import DTypeError, ShapeError, UsageError
+from flowgraph.errors import BoundsError, DTypeError, ShapeError, UsageError
 
 DEFAULT_FLOAT = np.dtype(np.float32)
 DEFAULT_INT = np.dtype(np.int32)
@@ -213,7 +213,7 @@ def normal_axis(axis: int, rank: int) -> int:
     if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
         raise UsageError(f"axis={axis!r}", "an axis is an integer", "Give an int, or a tuple of ints.")
     if not -rank <= axis < rank:
-        raise ShapeError(
+        raise BoundsError(
             f"axis {axis} of a tensor with {rank} axes",
             f"axes go from {-rank} to {rank - 1}" if rank else "the tensor has no axes",
             "Give an axis that the tensor has.",

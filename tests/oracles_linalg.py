@@ -69,6 +69,9 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "adjugate": adjugate,
     "det": np.linalg.det,
     "slogdet": lambda x: (np.sign(np.linalg.det(x)), np.log(np.abs(np.linalg.det(x)))),
+    "pinv_within": lambda x, rtol: np.linalg.pinv(
+        np.broadcast_to(x, (*np.broadcast_shapes(x.shape[:-2], np.shape(rtol)), *x.shape[-2:])), rtol=rtol
+    ),
     "pinv": lambda x, rtol=None: np.linalg.pinv(x, rcond=1e-15 if rtol is None else rtol),
     "cholesky": cholesky,
     "eigh": lambda x: tuple(np.linalg.eigh(x)),
@@ -80,5 +83,6 @@ ORACLES: dict[str, Callable[..., Any]] = {
 
 NOT_PUBLIC: dict[str, str] = {
     "put_diagonal": "linalg.diag, for square matrices",
+    "pinv_within": "linalg.pinv, with a tensor as rtol",
     "adjugate": "the gradient of det",
 }

@@ -106,9 +106,17 @@ def check_newton(lines: list[str], folder: Path) -> None:
     np.testing.assert_allclose(numbers(lines[2]), numbers(lines[3]), rtol=1e-6)
 
 
+def check_ridge_of_sklearn(lines: list[str], folder: Path) -> None:
+    assert lines[0] == "kinds: Tensor Tensor"
+    np.testing.assert_allclose(numbers(lines[1]), numbers(lines[2]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(numbers(lines[1]), [1, -2, 3, 0, 0.5, 4], atol=0.02)
+    np.testing.assert_allclose(numbers(lines[3]), numbers(lines[4]), rtol=1e-4)
+
+
 CHECKS: dict[str, Any] = {
     "custom_op": check_custom_op,
     "newton": check_newton,
+    "ridge_of_sklearn": check_ridge_of_sklearn,
     "rnn": check_rnn,
     "tensorflow_article": check_tensorflow_article,
 }

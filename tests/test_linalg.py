@@ -354,3 +354,17 @@ print("held")
 def test_a_blas_that_is_loaded_later_is_held_to_one_thread() -> None:
     found = subprocess.run([sys.executable, "-c", LATE], check=False, capture_output=True, text=True)
     assert found.stdout.strip() == "held", found.stderr
+
+
+def test_tolerances_may_differ_from_matrix_to_matrix() -> None:
+    x = np.diag([4.0, 2.0, 1.0])
+    limits = np.array([0.1, 0.3, 0.6])
+    found = fg.linalg.pinv(x, rtol=limits)
+    np.testing.assert_allclose(found, [np.linalg.pinv(x, rtol=limit) for limit in limits], atol=1e-12)
+    np.testing.assert_allclose(fg.linalg.pinv(np.stack([x, 2 * x, x]), rtol=fg.constant(limits))[2], found[2])
+    assert fg.linalg.matrix_rank(x, rtol=limits).tolist() == [3, 2, 1]
+    assert fg.linalg.pinv(x.astype(np.float32), rtol=limits).dtype == np.float32
+    with pytest.raises(DTypeError):
+        fg.linalg.pinv(x, rtol=[True])
+    with pytest.raises(UsageError):
+        fg.linalg.pinv(x, rtol=-0.1)

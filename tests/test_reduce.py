@@ -119,3 +119,9 @@ def test_complex_numbers_have_no_order() -> None:
         with pytest.raises(DTypeError, match="no order"):
             function(x)
     np.testing.assert_array_equal(fg.prod(x).numpy(), 2 + 2j)
+
+
+def test_diff_counts_before_the_axis_as_in_numpy() -> None:
+    x = np.array([[1, 4, 9, 16], [2, 3, 5, 7]])
+    assert fg.diff(fg.constant(x), 2).tolist() == np.diff(x, 2).tolist()
+    assert fg.diff(fg.constant(x), 1, 0).tolist() == np.diff(x, 1, 0).tolist()

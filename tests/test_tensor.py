@@ -698,3 +698,13 @@ def test_draws_do_not_depend_on_how_they_are_cut() -> None:
     whole = fg.random.normal((1000, 7), seed=9)
     for rows in (1, 2, 3, (0, 999, 1)):
         assert fg.shard(whole, rows=rows).numpy().tobytes() == whole.numpy().tobytes()
+
+
+def test_what_lies_outside_is_an_index_error_too() -> None:
+    x = fg.constant([1.0, 2.0])
+    with pytest.raises(IndexError):
+        fg.expand_dims(x, axis=3)
+    with pytest.raises(IndexError):
+        x[2]
+    with pytest.raises(ValueError, match="axis 1"):
+        fg.sum(x, axis=1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.apply import convert
-from flowgraph.errors import ShapeError, UsageError
+from flowgraph.errors import BoundsError, ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.ops.shape import broadcast_like
 from flowgraph.types import Shape, Size, affine
@@ -48,7 +48,7 @@ def _getitem_attrs(x: Any, /, key: Any) -> dict[str, Any]:
             whole = start == 0 and step == 1 and count == length
             canonical.append(("slice", None, None, None) if whole else part)
         elif isinstance(length, int) and not -length <= part < length:
-            raise ShapeError(
+            raise BoundsError(
                 f"index {part} of an axis of length {length}", "it lies outside", f"Use {-length} to {length - 1}."
             )
         else:

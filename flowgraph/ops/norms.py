@@ -11,10 +11,10 @@ from flowgraph.apply import convert
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.ops.decompositions import svdvals
 from flowgraph.ops.elementwise import abs as absolute, power, sqrt, square, where
+from flowgraph.ops.least_squares import checked_rtol
 from flowgraph.ops.reduce import max, min, sum
 from flowgraph.ops.rules import common_float
 from flowgraph.ops.shape import expand_dims, transpose
-from flowgraph.ops.solvers import checked_rtol
 from flowgraph.tensor import Tensor
 from flowgraph.types import normal_axes
 
@@ -124,6 +124,8 @@ def norm(tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool =
 def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
     """How many singular values of the matrices are above `rtol` times the largest (None: the precision times the size).
 
+    `rtol` is a number or a tensor that is broadcast against the batch.
+
     >>> import flowgraph as fg
     >>> int(fg.linalg.matrix_rank([[1.0, 2.0], [2.0, 4.0]]))
     1
@@ -134,4 +136,6 @@ def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
     longest = np.max([length for length in convert(x).shape[-2:] if isinstance(length, int)])
     limit = checked_rtol(rtol)
     relative = float(longest * np.finfo(values.dtype).eps) if limit is None else limit
+    if isinstance(relative, Tensor):
+        relative = expand_dims(relative, -1)
     return sum(values > relative * max(values, axis=-1, keepdims=True), axis=-1)  # type: ignore[no-any-return]

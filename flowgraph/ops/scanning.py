@@ -191,7 +191,7 @@ def cumprod(x: Any, axis: int = 0, exclusive: bool = False, reverse: bool = Fals
     return cumulative_prod(x, axis=axis, exclusive=exclusive, reverse=reverse)  # type: ignore[no-any-return]
 
 
-def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
+def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
     """The differences of neighbours along `axis`, taken `n` times, after `prepend` and `append` were joined to x.
 
     >>> import flowgraph as fg
@@ -202,6 +202,8 @@ def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = 
     at = normal_axis(axis, given.ndim)
     if n < 0:
         raise UsageError(f"diff with n={n!r}", "that is no number of times", "Give an integer from 0 on.")
+    if n == 0:
+        return given
     ends = [None if one is None else convert(one) for one in (prepend, append)]
     for one in ends:
         if one is not None and one.ndim != given.ndim:

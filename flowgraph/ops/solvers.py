@@ -1,4 +1,4 @@
-"""Linear equations: solve, inverses, determinants, least squares. All act on the matrices in the last two axes.
+"""Linear equations: solve, inverses, determinants, powers. All act on the matrices in the last two axes.
 
 Gradients are those of M. B. Giles, "Collected matrix derivative results for forward and reverse mode algorithmic
 differentiation" (2008), with adjoints in place of transposes. A singular matrix raises RunError when the program runs.
@@ -303,68 +303,8 @@ def slogdet(x: Any, /) -> SlogdetResult:
     return SlogdetResult(*slogdet_op(x))
 
 
-# pseudo-inverse and least squares
-
-
-def _pinv(x: Array, rtol: float | None) -> Array:
-    cut = max(x.shape[-2:]) * np.finfo(x.dtype).eps if rtol is None else rtol
-    return np.linalg.pinv(x, rtol=cut)
-
-
-def checked_rtol(rtol: Any) -> float | None:
-    """`rtol` as a number from 0 on, or None."""
-    if rtol is None:
-        return None
-    if isinstance(rtol, bool) or not isinstance(rtol, int | float) or not rtol >= 0:
-        raise UsageError(f"rtol={rtol!r}", "it is a relative tolerance", "Give a number from 0 on, or None.")
-    return float(rtol)
-
-
-def _pinv_gradient(g: Tensor, out: Tensor, x: Tensor) -> Any:
-    """Golub and Pereyra (1973), for matrices whose rank does not change."""
-    p, ph, gh = out, adjoint(out), adjoint(g)
-    rows = gh @ p @ ph  # (I - x p) rows + columns (I - p x), without the two projections as matrices
-    columns = ph @ p @ gh
-    return (rows - x @ (p @ rows) + columns - (columns @ p) @ x - ph @ g @ ph,)
-
-
-pinv: Op = define(
-    "pinv",
-    "... [m] [n] -> ... [n] [m]",
-    _pinv,
-    attrs=lambda x, /, *, rtol=None: {"rtol": checked_rtol(rtol)},
-    dtype=same_dtype,
-    gradient=_pinv_gradient,
-    flops=20,
-    samples=lambda: (
-        [((x,), {}) for x in well_posed((3, 3), (4, 2), (5, 2, 4), (0, 2, 3), (3, 0), (1, 1))]
-        + [((well_posed((4, 3))[0],), {"rtol": 0.1})]
-    ),
-    doc="The pseudo-inverses of matrices; singular values up to `rtol` times the largest count as 0.",
-)
-
-
-def lstsq(matrix: Any, rhs: Any, l2_regularizer: float = 0.0) -> Tensor:
-    """The solutions of matrix @ solution = rhs with the least squared error; the shortest where there are several.
-
-    With `l2_regularizer` the squared length of the solution, times that number, is added to the error. Then the normal
-    equations are solved, for which rows may lie in many pieces; otherwise the pseudo-inverse needs the whole matrix.
-
-    >>> import flowgraph as fg
-    >>> fg.linalg.lstsq([[1.0], [1.0]], [[1.0], [3.0]]).tolist()
-    [[2.0]]
-    """
-    a, b = convert(matrix), convert(rhs)
-    common = lapack_dtype([a.type, b.type])
-    a, b = (one if one.dtype == common else one.astype(common) for one in (a, b))
-    if a.ndim < 2 or b.ndim < 2:
-        raise ShapeError(f"lstsq of {a.type} and {b.type}", "they are no matrices", "Give two axes or more to both.")
-    if not l2_regularizer:
-        return pinv(a) @ b  # type: ignore[no-any-return]
-    return solve(adjoint(a) @ a + l2_regularizer * _identity(a.shape[-1], a.dtype), adjoint(a) @ b)  # type: ignore[no-any-return]
-
-
-def _identity(side: Any, dtype: Any) -> Tensor:
+def identity_matrix(side: Any, dtype: Any) -> Tensor:
+    """The identity matrix, also of a side that is not known yet."""
     return diag(broadcast_to(convert(np.ones((), dtype)), (side,)))
 
 
@@ -381,7 +321,7 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         raise ShapeError(f"matrix_power of {x.type}", "its matrices are not square", "Give square matrices.")
     if n == 0:
-        return broadcast_like(_identity(x.shape[-1], x.dtype), x)  # type: ignore[no-any-return]
+        return broadcast_like(identity_matrix(x.shape[-1], x.dtype), x)  # type: ignore[no-any-return]
     power, left = (inv(x) if n < 0 else x), abs(int(n))
     result: Tensor | None = None
     while True:
