@@ -43,6 +43,7 @@ from flowgraph.ops.solvers import (
     solve,
     triangular_solve,
 )
+from flowgraph.spellings import lookups
 
 __all__ = [
     "EighResult",
@@ -82,3 +83,5 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
+
+__getattr__, __dir__ = lookups(__name__)

@@ -25,6 +25,7 @@ from flowgraph.ops.normalisation import (
     sparse_softmax_cross_entropy_with_logits,
 )
 from flowgraph.ops.reduce import softmax
+from flowgraph.spellings import lookups
 
 __all__ = [
     "avg_pool",
@@ -52,3 +53,5 @@ __all__ = [
     "sparse_softmax_cross_entropy_with_logits",
     "tanh",
 ]
+
+__getattr__, __dir__ = lookups(__name__)
