@@ -55,8 +55,10 @@ def __dir__() -> list[str]:
 
 def _named(function: Any) -> Any:
     """`function`, which takes `name=`; other things, and functions that do already, as they are."""
-    if not isinstance(function, FunctionType) or "name" in inspect.signature(function).parameters:
+    if not isinstance(function, FunctionType):
         return function
+    if "name" in inspect.signature(function).parameters and not function.__module__.startswith(spellings.__name__):
+        return function  # the functions of `spellings` take a name that says nothing
 
     @functools.wraps(function)
     def call(*args: Any, name: str | None = None, **kwargs: Any) -> Any:

@@ -190,7 +190,7 @@ class RootMeanSquaredError(MeanMetricWrapper):
 
 def _equal(y_true: Any, y_pred: Any) -> Tensor:
     true, pred = pair(y_true, y_pred, "accuracy")
-    return true == pred
+    return true == pred  # type: ignore[no-any-return]
 
 
 def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
@@ -202,7 +202,7 @@ def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
     """
     true, pred = pair(y_true, y_pred, "binary_accuracy")
     right = cast(true == cast(pred > threshold, true.dtype), np.float32)
-    return right.mean(axis=-1) if right.ndim else right  # type: ignore[no-any-return]
+    return right.mean(axis=-1) if right.ndim else right
 
 
 def categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:

@@ -14,9 +14,9 @@ from types import ModuleType
 from typing import Any
 
 from flowgraph.op import Op
-from flowgraph.spellings.table import TABLE
+from flowgraph.spellings.table import TABLE, WIDER
 
-__all__ = ["TABLE", "Namespace", "find", "lookups", "names", "resolve", "take"]
+__all__ = ["TABLE", "WIDER", "Namespace", "find", "lookups", "names", "resolve", "take"]
 
 _ROOT: dict[str, Any] = {}
 

@@ -8,8 +8,17 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.errors import UsageError
-from flowgraph.ops import create, linalg, matrices, rearrange, segments, sets, shape as shapes, sorting
-from flowgraph.ops import gather as picking
+from flowgraph.ops import (
+    create,
+    gather as picking,
+    linalg,
+    matrices,
+    rearrange,
+    segments,
+    sets,
+    shape as shapes,
+    sorting,
+)
 from flowgraph.ops.elementwise import where as select
 from flowgraph.tensor import Tensor
 
@@ -108,7 +117,7 @@ def eye(
     [[[1.0, 0.0]], [[1.0, 0.0]]]
     """
     matrix = matrices.eye(num_rows, num_columns, dtype=dtype)
-    return matrix if batch_shape is None else shapes.broadcast_to(matrix, (*batch_shape, *matrix.shape))  # type: ignore[no-any-return]
+    return matrix if batch_shape is None else shapes.broadcast_to(matrix, (*batch_shape, *matrix.shape))
 
 
 def reverse(tensor: Any, axis: Any, name: str | None = None) -> Tensor:
@@ -134,14 +143,18 @@ def unstack(value: Any, num: int | None = None, axis: int = 0, name: str | None 
     return found
 
 
-def transpose(a: Any, perm: Any = None, conjugate: bool = False, name: str | None = None) -> Tensor:
+def transpose(
+    a: Any, perm: Any = None, conjugate: bool = False, name: str | None = None, *, axes: Any = None
+) -> Tensor:
     """`a` with its axes in the order `perm`, by default reversed; complex conjugated if `conjugate`.
+
+    `axes` is flowgraph's word for `perm`.
 
     >>> import flowgraph as fg
     >>> fg.compat.v2.transpose(a=[[1, 2]], perm=[1, 0]).tolist()
     [[1], [2]]
     """
-    found: Tensor = shapes.transpose(a, axes=perm)
+    found: Tensor = shapes.transpose(a, axes=axes if perm is None else perm, name=name)
     return _conjugate(found) if conjugate else found
 
 
@@ -159,7 +172,7 @@ def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None)
     ([[1]], [2, 1])
     """
     if x is not None and y is not None:
-        return select(condition, x, y)  # type: ignore[no-any-return]
+        return select(condition, x, y, name=name)  # type: ignore[no-any-return]
     if x is not None or y is not None:
         raise UsageError("where with one of x and y", "both are needed for a choice", "Give both or none.")
     places = sets.nonzero(condition)
@@ -186,7 +199,7 @@ def matmul(
             raise UsageError("matmul of a matrix transposed and adjoint", "it is one or the other", "Ask for one.")
     left = linalg.matrix_transpose(a) if transpose_a else adjoint(a) if adjoint_a else a
     right = linalg.matrix_transpose(b) if transpose_b else adjoint(b) if adjoint_b else b
-    return linalg.matmul(left, right)  # type: ignore[no-any-return]
+    return linalg.matmul(left, right, name=name)  # type: ignore[no-any-return]
 
 
 def adjoint(matrix: Any, name: str | None = None) -> Tensor:
@@ -259,7 +272,7 @@ class UniqueWithCounts(NamedTuple):
 
     y: Tensor
     idx: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]
 
 
 def unique_with_counts(x: Any, out_idx: Any = np.int32, name: str | None = None) -> UniqueWithCounts:

@@ -13,15 +13,13 @@ from flowgraph.ops import (
     create,
     decompositions,
     diagonals,
+    gather,
     linalg,
-    matrices,
     norms,
-    rearrange,
     reduce,
     solvers,
-    sorting,
 )
-from flowgraph.ops.elementwise import abs as absolute, divide, log, log1p, maximum, minimum, sqrt, square, where
+from flowgraph.ops.elementwise import divide, log, log1p, maximum, minimum, sqrt, square, where
 from flowgraph.ops.reduce import sum
 from flowgraph.ops.rules import common_float
 from flowgraph.ops.shape import expand_dims, squeeze
@@ -53,7 +51,7 @@ def add_n(inputs: Sequence[Any], name: str | None = None) -> Tensor:
 
 
 def divide_no_nan(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x / y, and 0 where y is 0.
+    """The quotient x / y, and 0 where y is 0.
 
     >>> import flowgraph as fg
     >>> fg.math.divide_no_nan([1.0, 6.0], [0.0, 2.0]).tolist()
@@ -65,7 +63,7 @@ def divide_no_nan(x: Any, y: Any, name: str | None = None) -> Tensor:
 
 
 def multiply_no_nan(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x * y, and 0 where y is 0, whatever x is.
+    """The product x * y, and 0 where y is 0, whatever x is.
 
     >>> import flowgraph as fg
     >>> fg.math.multiply_no_nan([fg.inf, 6.0], [0.0, 2.0]).tolist()
@@ -86,7 +84,7 @@ def reciprocal_no_nan(x: Any, name: str | None = None) -> Tensor:
 
 
 def xdivy(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x / y, and 0 where x is 0, whatever y is.
+    """The quotient x / y, and 0 where x is 0, whatever y is.
 
     >>> import flowgraph as fg
     >>> fg.math.xdivy([0.0, 1.0], [0.0, 2.0]).tolist()
@@ -98,7 +96,7 @@ def xdivy(x: Any, y: Any, name: str | None = None) -> Tensor:
 
 
 def xlog1py(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x * log(1 + y), and 0 where x is 0, whatever y is.
+    """The product x * log(1 + y), and 0 where x is 0, whatever y is.
 
     >>> import flowgraph as fg
     >>> fg.math.xlog1py([0.0, 2.0], [-1.0, 0.0]).tolist()
@@ -137,7 +135,7 @@ def in_top_k(targets: Any, predictions: Any, k: int, name: str | None = None) ->
     [False, True]
     """
     rows, classes = convert(predictions), convert(targets)
-    own = sorting.take_along_axis(rows, expand_dims(classes, axis=-1), axis=-1)
+    own = gather.take_along_axis(rows, expand_dims(classes, axis=-1), axis=-1)
     return sum(create.cast(rows > own, np.int32), axis=-1) < k  # type: ignore[no-any-return]
 
 

@@ -17,7 +17,7 @@ from flowgraph.ops.normalisation import (
 )
 from flowgraph.ops.reduce import all as every, mean, sum
 from flowgraph.ops.rounding import clip
-from flowgraph.ops.shape import squeeze
+from flowgraph.ops.shape import size, squeeze
 from flowgraph.tensor import Tensor
 from flowgraph.train.losses import Loss, pair
 
@@ -62,7 +62,7 @@ def categorical_crossentropy(
     """
     true, pred = pair(y_true, y_pred, "categorical_crossentropy")
     smooth = _smoothing(label_smoothing, "categorical_crossentropy")
-    true = true * (1 - smooth) + smooth / true.shape[axis] if smooth else true
+    true = true * (1 - smooth) + smooth / size(true, axes=(axis,), dtype=true.dtype) if smooth else true
     if from_logits:
         return softmax_cross_entropy_with_logits(true, pred, axis=axis)
     share = clip(pred / sum(pred, axis=axis, keepdims=True), EPSILON, 1 - EPSILON)
