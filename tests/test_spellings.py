@@ -7,6 +7,7 @@ import inspect
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -199,6 +200,11 @@ def test_an_alias_is_imported_listed_and_pickled() -> None:
     for module in (fg, fg.nn, fg.math, fg.keras.losses, tf):
         with pytest.raises(AttributeError, match="no_such_name"):
             module.no_such_name  # noqa: B018
+
+
+def test_the_readme_counts_the_aliases() -> None:
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+    assert f"TensorFlow's spellings, {len(TABLE)} aliases" in readme
 
 
 def test_importing_flowgraph_makes_no_alias() -> None:

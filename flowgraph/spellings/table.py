@@ -283,6 +283,28 @@ _INITIALIZERS: dict[str, str | Callable[..., Any]] = {
     "Zeros": "zeros_initializer",
 }
 
+_LOSSES: dict[str, str | Callable[..., Any]] = {
+    "KLD": "keras.losses.kl_divergence",
+    "MAE": "keras.losses.mae",
+    "MSE": "keras.losses.mse",
+    "kld": "keras.losses.kl_divergence",
+    "logcosh": "keras.losses.log_cosh",
+}
+
+_METRICS: dict[str, str | Callable[..., Any]] = {
+    "binary_crossentropy": "keras.losses.binary_crossentropy",
+    "categorical_crossentropy": "keras.losses.categorical_crossentropy",
+    "hinge": "keras.losses.hinge",
+    "kl_divergence": "keras.losses.kl_divergence",
+    "mae": "keras.losses.mae",
+    "mean_absolute_error": "keras.losses.mae",
+    "mean_squared_error": "keras.losses.mse",
+    "mse": "keras.losses.mse",
+    "poisson": "keras.losses.poisson",
+    "sparse_categorical_crossentropy": "keras.losses.sparse_categorical_crossentropy",
+    "squared_hinge": "keras.losses.squared_hinge",
+}
+
 
 def _below(prefix: str, rows: dict[str, str | Callable[..., Any]]) -> dict[str, str | Callable[..., Any]]:
     return {f"{prefix}{name}": row for name, row in rows.items()}
@@ -297,8 +319,8 @@ TABLE: dict[str, str | Callable[..., Any]] = {
     **_below("nn.", _NN),
     **_below("keras.activations.", _ACTIVATIONS),
     **_below("keras.initializers.", _INITIALIZERS),
-    "keras.losses.MAE": "keras.losses.mae",
-    "keras.losses.MSE": "keras.losses.mse",
+    **_below("keras.losses.", _LOSSES),
+    **_below("keras.metrics.", _METRICS),
 }
 """A row for each alias: TensorFlow's dotted name, and flowgraph's function."""
 
