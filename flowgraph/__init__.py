@@ -144,8 +144,8 @@ from flowgraph.train import History as History, fit as fit
 tuple = _tuple_of
 
 _spellings.take(globals())
-compat.v1.take(globals())  # it has all names, with the arguments of TensorFlow 1
 globals().update({name: _spellings.find(name) for name in _spellings.WIDER})
+compat.v1.take(globals())  # it has all names, with the arguments of TensorFlow 1
 
 
 __array_api_version__ = "2024.12"

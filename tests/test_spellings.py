@@ -237,6 +237,7 @@ def test_names_in_graphs_of_tensorflow_1() -> None:
     with fg.Graph().as_default():
         assert tf1.fill([2], 1.0, name="filled").name == "filled:0"
         assert tf1.reduce_sum(tf1.ones([2]), reduction_indices=[0], name="total").name == "total:0"
+        assert tf1.matmul(tf1.ones([2, 3]), tf1.ones([2, 3]), transpose_b=True, name="square").name == "square:0"
         assert fg.matmul(tf1.ones([2, 2]), tf1.ones([2, 2]), name="product").name == "product:0"
 
 
