@@ -33,8 +33,10 @@ from flowgraph import (
     fft as fft,
     keras as keras,
     linalg as linalg,
+    math as math,
     nn as nn,
     random as random,
+    spellings as _spellings,
     train as train,
 )
 from flowgraph.graph import interpret as interpret
@@ -139,13 +141,10 @@ from flowgraph.session.variable_scope import (
 from flowgraph.tensor import Tensor as Tensor
 from flowgraph.train import History as History, fit as fit
 
-# TensorFlow's spellings.
-reduce_sum, reduce_mean, reduce_max, reduce_min = sum, mean, max, min
 tuple = _tuple_of
-reduce_std, reduce_variance, reduce_logsumexp = std, var, logsumexp
-reduce_prod, reduce_any, reduce_all = prod, any, all
 
-
+_spellings.take(globals())
+globals().update({name: _spellings.find(name) for name in _spellings.WIDER})
 compat.v1.take(globals())  # it has all names, with the arguments of TensorFlow 1
 
 
@@ -154,9 +153,18 @@ __array_api_version__ = "2024.12"
 
 
 def __getattr__(name: str) -> _Any:
-    """The version, looked up when it is asked for: reading a package's metadata takes as long as importing numpy."""
+    """TensorFlow's spellings and the version, which are looked up when they are asked for.
+
+    Reading a package's metadata takes as long as importing numpy.
+    """
+    if name in _spellings.TABLE:
+        return _spellings.find(name)
     if name == "__version__":
         from importlib.metadata import version
 
         return version("flowgraph")
     raise AttributeError(f"module 'flowgraph' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_spellings.names()})

@@ -45,6 +45,7 @@ from flowgraph.ops.solvers import (
     solve,
     triangular_solve,
 )
+from flowgraph.spellings import lookups
 
 __all__ = [
     "EighResult",
@@ -84,3 +85,5 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
+
+__getattr__, __dir__ = lookups(__name__)

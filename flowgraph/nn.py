@@ -1,6 +1,5 @@
-"""Neural networks: layers as functions, by TensorFlow's names."""
+"""Neural networks: layers as functions, by TensorFlow's names; activations are looked up in the table of spellings."""
 
-from flowgraph.ops.elementwise import relu, sigmoid, softplus, tanh
 from flowgraph.ops.nn import (
     avg_pool,
     avg_pool1d,
@@ -24,7 +23,7 @@ from flowgraph.ops.normalisation import (
     softmax_cross_entropy_with_logits,
     sparse_softmax_cross_entropy_with_logits,
 )
-from flowgraph.ops.reduce import softmax
+from flowgraph.spellings import lookups
 
 __all__ = [
     "avg_pool",
@@ -43,12 +42,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "moments",
-    "relu",
-    "sigmoid",
     "sigmoid_cross_entropy_with_logits",
-    "softmax",
     "softmax_cross_entropy_with_logits",
-    "softplus",
     "sparse_softmax_cross_entropy_with_logits",
-    "tanh",
 ]
+
+__getattr__, __dir__ = lookups(__name__)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
+from flowgraph import spellings
 from flowgraph.ops import random
 from flowgraph.ops.differentiate import identity
 from flowgraph.session.building import to_double, to_float, to_int32, to_int64
@@ -35,9 +36,9 @@ def take(names: Mapping[str, Any]) -> None:
 
 def __getattr__(name: str) -> Any:
     """A public name of flowgraph with the arguments of TensorFlow 1, made when it is first asked for."""
-    if name not in _NAMES:
+    if name not in _NAMES and name not in spellings.names():
         raise AttributeError(f"module 'flowgraph.compat.v1' has no attribute {name!r}")
-    value = _NAMES[name]
+    value = _NAMES[name] if name in _NAMES else spellings.find(name)
     if name.startswith("reduce_"):
         found: Any = _reduction(value)
     elif isinstance(value, ModuleType) and value.__name__.startswith("flowgraph.ops"):
@@ -49,13 +50,15 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_NAMES})
+    return sorted({*globals(), *_NAMES, *spellings.names()})
 
 
 def _named(function: Any) -> Any:
     """`function`, which takes `name=`; other things, and functions that do already, as they are."""
-    if not isinstance(function, FunctionType) or "name" in inspect.signature(function).parameters:
+    if not isinstance(function, FunctionType):
         return function
+    if "name" in inspect.signature(function).parameters and not function.__module__.startswith(spellings.__name__):
+        return function  # the functions of `spellings` take a name that says nothing
 
     @functools.wraps(function)
     def call(*args: Any, name: str | None = None, **kwargs: Any) -> Any:

@@ -1,5 +1,5 @@
-"""TensorFlow's names for what the room `train` offers: `keras.losses`, `keras.optimizers`."""
+"""Keras's names: `keras.activations`, `initializers`, `losses`, `metrics`, `optimizers`."""
 
-from flowgraph.keras import losses, optimizers
+from flowgraph.keras import activations, initializers, losses, metrics, optimizers
 
-__all__ = ["losses", "optimizers"]
+__all__ = ["activations", "initializers", "losses", "metrics", "optimizers"]

@@ -1,5 +1,26 @@
 """keras.losses."""
 
+from flowgraph.spellings import lookups
+from flowgraph.train.class_losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    CosineSimilarity,
+    Hinge,
+    KLDivergence,
+    LogCosh,
+    Poisson,
+    SparseCategoricalCrossentropy,
+    SquaredHinge,
+    binary_crossentropy,
+    categorical_crossentropy,
+    cosine_similarity,
+    hinge,
+    kl_divergence,
+    log_cosh,
+    poisson,
+    sparse_categorical_crossentropy,
+    squared_hinge,
+)
 from flowgraph.train.losses import (
     Huber,
     Loss,
@@ -13,13 +34,33 @@ from flowgraph.train.losses import (
 )
 
 __all__ = [
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "CosineSimilarity",
+    "Hinge",
     "Huber",
+    "KLDivergence",
+    "LogCosh",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "Poisson",
+    "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "cosine_similarity",
+    "hinge",
     "huber",
+    "kl_divergence",
+    "log_cosh",
     "mae",
     "mean_absolute_error",
     "mean_squared_error",
     "mse",
+    "poisson",
+    "sparse_categorical_crossentropy",
+    "squared_hinge",
 ]
+
+__getattr__, __dir__ = lookups(__name__)

@@ -16,7 +16,7 @@ from flowgraph.tensor import Tensor
 from flowgraph.types import DEFAULT_FLOAT, Dim, Shape, is_float
 
 
-def _pair(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
+def pair(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
     """Both as floats of one shape. A pair like (n,) and (n, 1) is refused: it would broadcast to (n, n)."""
     true, pred = convert(y_true), convert(y_pred)
     if not is_float(pred.dtype):
@@ -50,7 +50,7 @@ def mse(y_true: Any, y_pred: Any) -> Tensor:
     >>> float(fg.keras.losses.mse([1.0, 2.0], [1.0, 4.0]))
     2.0
     """
-    true, pred = _pair(y_true, y_pred, "mse")
+    true, pred = pair(y_true, y_pred, "mse")
     return _last_mean(square(pred - true))
 
 
@@ -61,7 +61,7 @@ def mae(y_true: Any, y_pred: Any) -> Tensor:
     >>> float(fg.keras.losses.mae([1.0, 2.0], [1.0, 4.0]))
     1.0
     """
-    true, pred = _pair(y_true, y_pred, "mae")
+    true, pred = pair(y_true, y_pred, "mae")
     return _last_mean(absolute(pred - true))
 
 
@@ -78,7 +78,7 @@ def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
         raise UsageError(
             f"huber with delta={delta!r}", "delta is the width of the quadratic part", "Give delta above 0."
         )
-    true, pred = _pair(y_true, y_pred, "huber")
+    true, pred = pair(y_true, y_pred, "huber")
     error = absolute(pred - true)
     near = minimum(error, delta)
     return _last_mean(near * (error - near * 0.5))

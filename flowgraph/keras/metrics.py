@@ -1,0 +1,259 @@
+"""keras.metrics: figures gathered over batches, by `update_state`, `result` and `reset_state`.
+
+The state is kept in float64 variables, so that `update_state` works in a compiled function as well, and a mean over
+many batches stays exact; the result is float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flowgraph.apply import convert
+from flowgraph.errors import ShapeError
+from flowgraph.ops.create import cast
+from flowgraph.ops.elementwise import divide, sqrt, where
+from flowgraph.ops.reduce import sum
+from flowgraph.ops.shape import broadcast_like, expand_dims, squeeze
+from flowgraph.ops.sorting import argmax
+from flowgraph.session import Variable
+from flowgraph.spellings import lookups
+from flowgraph.tensor import Tensor
+from flowgraph.train.class_losses import class_numbers
+from flowgraph.train.losses import mae, mse, pair
+
+__all__ = [
+    "Accuracy",
+    "BinaryAccuracy",
+    "CategoricalAccuracy",
+    "Mean",
+    "MeanAbsoluteError",
+    "MeanMetricWrapper",
+    "MeanSquaredError",
+    "Metric",
+    "RootMeanSquaredError",
+    "SparseCategoricalAccuracy",
+    "Sum",
+    "binary_accuracy",
+    "categorical_accuracy",
+    "sparse_categorical_accuracy",
+]
+
+__getattr__, __dir__ = lookups(__name__)
+
+
+class Metric:
+    """A weighted total of values and of their weights; what is made of them, `result` says."""
+
+    def __init__(self, name: str, dtype: Any = np.float32) -> None:
+        self.name, self.dtype = name, np.dtype(dtype)
+        self._total = Variable(np.zeros(()), trainable=False, name=f"{name}_total")
+        self._weight = Variable(np.zeros(()), trainable=False, name=f"{name}_weight")
+
+    @property
+    def variables(self) -> list[Variable]:
+        """The state: the total and the weight."""
+        return [self._total, self._weight]
+
+    def add(self, values: Any, sample_weight: Any = None) -> None:
+        """Add values to the state, each with the weight of its sample. Returns nothing."""
+        found = cast(values, np.float64)
+        weights = broadcast_like(_weights(sample_weight, found, self.name), found)
+        self._total.assign_add(sum(where(weights == 0, 0, found * weights)))
+        self._weight.assign_add(sum(weights))
+
+    def mean(self) -> Tensor:
+        """The weighted mean of all values, and 0 where there were none."""
+        weight = convert(self._weight)
+        empty = weight == 0
+        return where(empty, 0.0, divide(self._total, where(empty, 1.0, weight)))  # type: ignore[no-any-return]
+
+    def result(self) -> Tensor:
+        """The figure over all that the state has seen."""
+        return cast(self.mean(), self.dtype)
+
+    def reset_state(self) -> None:
+        """Forget everything. Returns nothing."""
+        for one in self.variables:
+            one.assign(0.0)
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Take in a batch. Returns nothing."""
+        self.add(*args, **kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Take in a batch; returns the figure over everything so far."""
+        self.update_state(*args, **kwargs)
+        return self.result()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
+
+def _weights(sample_weight: Any, values: Tensor, name: str) -> Tensor:
+    """The weights in a shape that meets the values from the left."""
+    weights = cast(1.0 if sample_weight is None else sample_weight, np.float64)
+    if weights.ndim == values.ndim + 1 and weights.shape[-1] == 1:
+        weights = squeeze(weights, axis=-1)
+    if weights.ndim > values.ndim:
+        raise ShapeError(
+            f"{name} of {values.type} values with sample_weight of shape {weights.shape}",
+            "there are more axes of weights than of values",
+            "Give one weight a sample.",
+        )
+    if 0 < weights.ndim < values.ndim:
+        weights = expand_dims(weights, tuple(range(weights.ndim, values.ndim)))
+    return weights
+
+
+class Mean(Metric):
+    """The weighted mean of values.
+
+    >>> import flowgraph as fg
+    >>> mean = fg.keras.metrics.Mean()
+    >>> mean.update_state([1.0, 3.0])
+    >>> mean.update_state(8.0, sample_weight=2.0)
+    >>> float(mean.result())
+    5.0
+    """
+
+    def __init__(self, name: str = "mean", dtype: Any = np.float32) -> None:
+        super().__init__(name, dtype)
+
+
+class Sum(Metric):
+    """The weighted sum of values.
+
+    >>> import flowgraph as fg
+    >>> total = fg.keras.metrics.Sum()
+    >>> total.update_state([1.0, 3.0], sample_weight=[1.0, 0.5])
+    >>> float(total.result())
+    2.5
+    """
+
+    def __init__(self, name: str = "sum", dtype: Any = np.float32) -> None:
+        super().__init__(name, dtype)
+
+    def result(self) -> Tensor:
+        """The sum of all values."""
+        return cast(self._total, self.dtype)
+
+
+class MeanMetricWrapper(Metric):
+    """The weighted mean of a function of (y_true, y_pred), which gives a value for each sample."""
+
+    def __init__(self, function: Callable[[Any, Any], Any], name: str, dtype: Any = np.float32) -> None:
+        super().__init__(name, dtype)
+        self.function = function
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Take in a batch, with a weight for each sample where given. Returns nothing."""
+        self.add(self.function(y_true, y_pred), sample_weight)
+
+
+class MeanSquaredError(MeanMetricWrapper):
+    """The mean of the squared errors.
+
+    >>> import flowgraph as fg
+    >>> float(fg.keras.metrics.MeanSquaredError()([[0.0], [0.0]], [[1.0], [3.0]]))
+    5.0
+    """
+
+    def __init__(self, name: str = "mean_squared_error", dtype: Any = np.float32) -> None:
+        super().__init__(mse, name, dtype)
+
+
+class MeanAbsoluteError(MeanMetricWrapper):
+    """The mean of the absolute errors."""
+
+    def __init__(self, name: str = "mean_absolute_error", dtype: Any = np.float32) -> None:
+        super().__init__(mae, name, dtype)
+
+
+class RootMeanSquaredError(MeanMetricWrapper):
+    """The root of the mean of the squared errors.
+
+    >>> import flowgraph as fg
+    >>> float(fg.keras.metrics.RootMeanSquaredError()([[0.0], [0.0]], [[3.0], [3.0]]))
+    3.0
+    """
+
+    def __init__(self, name: str = "root_mean_squared_error", dtype: Any = np.float32) -> None:
+        super().__init__(mse, name, dtype)
+
+    def result(self) -> Tensor:
+        """The root of the mean."""
+        return cast(sqrt(self.mean()), self.dtype)
+
+
+def _equal(y_true: Any, y_pred: Any) -> Tensor:
+    true, pred = pair(y_true, y_pred, "accuracy")
+    return true == pred  # type: ignore[no-any-return]
+
+
+def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
+    """The share of labels of 0 or 1, over the last axis, that a probability above `threshold` tells right.
+
+    >>> import flowgraph as fg
+    >>> float(fg.keras.metrics.binary_accuracy([1.0, 0.0], [0.7, 0.6]))
+    0.5
+    """
+    true, pred = pair(y_true, y_pred, "binary_accuracy")
+    right = cast(true == cast(pred > threshold, true.dtype), np.float32)
+    return right.mean(axis=-1) if right.ndim else right
+
+
+def categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
+    """1 where the largest element along the last axis stands at the same place in both, else 0.
+
+    >>> import flowgraph as fg
+    >>> fg.keras.metrics.categorical_accuracy([[0.0, 1.0], [0.0, 1.0]], [[0.2, 0.8], [0.6, 0.4]]).tolist()
+    [1.0, 0.0]
+    """
+    true, pred = pair(y_true, y_pred, "categorical_accuracy")
+    return cast(argmax(true, axis=-1) == argmax(pred, axis=-1), np.float32)
+
+
+def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
+    """1 where the largest element along the last axis stands at the class that `y_true` names, else 0.
+
+    >>> import flowgraph as fg
+    >>> fg.keras.metrics.sparse_categorical_accuracy([1, 1], [[0.2, 0.8], [0.6, 0.4]]).tolist()
+    [1.0, 0.0]
+    """
+    return cast(class_numbers(y_true, y_pred) == argmax(convert(y_pred), axis=-1), np.float32)
+
+
+class Accuracy(MeanMetricWrapper):
+    """The share of elements that are equal.
+
+    >>> import flowgraph as fg
+    >>> float(fg.keras.metrics.Accuracy()([1, 2, 3, 4], [0, 2, 3, 4]))
+    0.75
+    """
+
+    def __init__(self, name: str = "accuracy", dtype: Any = np.float32) -> None:
+        super().__init__(_equal, name, dtype)
+
+
+class BinaryAccuracy(MeanMetricWrapper):
+    """The share of labels of 0 or 1 that a probability above `threshold` tells right."""
+
+    def __init__(self, name: str = "binary_accuracy", dtype: Any = np.float32, threshold: float = 0.5) -> None:
+        super().__init__(lambda true, pred: binary_accuracy(true, pred, threshold), name, dtype)
+
+
+class CategoricalAccuracy(MeanMetricWrapper):
+    """The share of samples whose largest prediction is at the class that `y_true` has largest."""
+
+    def __init__(self, name: str = "categorical_accuracy", dtype: Any = np.float32) -> None:
+        super().__init__(categorical_accuracy, name, dtype)
+
+
+class SparseCategoricalAccuracy(MeanMetricWrapper):
+    """The share of samples whose largest prediction is at the class that `y_true` names."""
+
+    def __init__(self, name: str = "sparse_categorical_accuracy", dtype: Any = np.float32) -> None:
+        super().__init__(sparse_categorical_accuracy, name, dtype)

@@ -1,0 +1,113 @@
+"""TensorFlow's spellings: one table of aliases, looked up when a name is asked for.
+
+`table.TABLE` has a row for each alias. A module whose names it extends says `__getattr__, __dir__ = lookups(__name__)`,
+so that importing flowgraph makes none of them. `compat.v2` has all of them, also those whose name the Array API
+standard gives to something else at top level.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from flowgraph.op import Op
+from flowgraph.spellings.table import TABLE, WIDER
+
+__all__ = ["TABLE", "WIDER", "Namespace", "find", "lookups", "names", "resolve", "take"]
+
+_ROOT: dict[str, Any] = {}
+
+
+def take(public: Mapping[str, Any]) -> None:
+    """Take over the public names of flowgraph, which are handed in here by the package. Returns nothing."""
+    _ROOT.update({name: value for name, value in public.items() if not name.startswith("_")})
+
+
+def resolve(name: str) -> Any:
+    """What flowgraph calls `name`, a dotted name such as "linalg.norm"."""
+    first, *rest = name.split(".")
+    if first not in _ROOT:
+        raise AttributeError(f"flowgraph has no {name!r}")
+    found = _ROOT[first]
+    for part in rest:
+        found = getattr(found, part)
+    return found
+
+
+@cache
+def find(name: str) -> Any:
+    """The function of the row `name` of the table: it takes TensorFlow's arguments, by position or by name."""
+    row = TABLE[name]
+    if not isinstance(row, str):
+        return row
+    target, *words = row.split()
+    function = resolve(target)
+    return _renamed(name, function, words) if words else function
+
+
+def names(prefix: str = "") -> list[str]:
+    """The aliases directly below `prefix`, which is "" or ends in a dot."""
+    return [name[len(prefix) :] for name in TABLE if name.startswith(prefix) and "." not in name[len(prefix) :]]
+
+
+def _renamed(alias: str, target: Any, words: list[str]) -> Callable[..., Any]:
+    """`target` with operands by other names; a word is the name of an operand, or "theirs=ours" of another argument."""
+    operands = [word for word in words if "=" not in word]
+    others = dict(word.split("=") for word in words if "=" in word)
+    labelled = isinstance(target, Op)  # ops take `name=`; for functions it says nothing
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not kwargs:
+            return target(*args)
+        given = list(args)
+        for operand in operands[len(args) :]:
+            if operand not in kwargs:
+                break
+            given.append(kwargs.pop(operand))
+        if not labelled:
+            kwargs.pop("name", None)
+        return target(*given, **{others.get(name, name): value for name, value in kwargs.items()})
+
+    call.__name__ = alias.rpartition(".")[2]
+    call.__module__, call.__qualname__ = "flowgraph.compat.v2", alias  # where pickle finds every alias
+    arguments = ", ".join([*operands, *(f"{theirs} (here: {ours})" for theirs, ours in others.items())])
+    call.__doc__ = f"{target.__doc__}\n\nThis is TensorFlow's spelling; its arguments are called {arguments}."
+    return call
+
+
+def lookups(module: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The functions `__getattr__` and `__dir__` of the module of flowgraph with this `__name__`."""
+    prefix = f"{module}.".partition(".")[2]
+
+    def get(name: str) -> Any:
+        if f"{prefix}{name}" in TABLE:
+            return find(f"{prefix}{name}")
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return get, lambda: sorted({*vars(sys.modules[module]), *names(prefix)})
+
+
+class Namespace:
+    """The names below a prefix: the table's first, then flowgraph's own."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def __getattr__(self, name: str) -> Any:
+        """The alias `name`, else what flowgraph has by this name."""
+        full = f"{self._prefix}{name}"
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if full in TABLE:
+            return find(full)
+        found = resolve(full)
+        if isinstance(found, ModuleType) and any(alias.startswith(f"{full}.") for alias in TABLE):
+            return Namespace(f"{full}.")
+        return found
+
+    def __dir__(self) -> list[str]:
+        own = _ROOT if not self._prefix else dir(resolve(self._prefix[:-1]))
+        return sorted({*own, *names(self._prefix)})

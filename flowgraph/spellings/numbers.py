@@ -1,0 +1,286 @@
+"""Functions with TensorFlow's arguments where flowgraph's take others or none exist: arithmetic and linear algebra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flowgraph.apply import convert
+from flowgraph.errors import ShapeError, UsageError
+from flowgraph.ops import (
+    create,
+    decompositions,
+    diagonals,
+    gather,
+    linalg,
+    norms,
+    reduce,
+    solvers,
+)
+from flowgraph.ops.elementwise import divide, log, log1p, maximum, minimum, sqrt, square, where
+from flowgraph.ops.reduce import sum
+from flowgraph.ops.rules import common_float
+from flowgraph.ops.shape import expand_dims, squeeze
+from flowgraph.spellings.arrays import adjoint
+from flowgraph.tensor import Tensor
+
+
+def _floats(x: Any) -> Tensor:
+    x = convert(x)
+    return x.astype(common_float(x.dtype))  # type: ignore[no-any-return]
+
+
+def add_n(inputs: Sequence[Any], name: str | None = None) -> Tensor:
+    """The sum of the tensors in the list `inputs`, which have one shape.
+
+    >>> import flowgraph as fg
+    >>> fg.add_n([[1.0, 2.0], [3.0, 4.0]]).tolist()
+    [4.0, 6.0]
+    """
+    tensors = [convert(one) for one in inputs]
+    if not tensors or any(one.shape != tensors[0].shape for one in tensors):
+        raise ShapeError(
+            f"add_n of {len(tensors)} tensors", "they are none, or differ in shape", "Give tensors of one shape."
+        )
+    total = tensors[0]
+    for one in tensors[1:]:
+        total = total + one
+    return total
+
+
+def divide_no_nan(x: Any, y: Any, name: str | None = None) -> Tensor:
+    """The quotient x / y, and 0 where y is 0.
+
+    >>> import flowgraph as fg
+    >>> fg.math.divide_no_nan([1.0, 6.0], [0.0, 2.0]).tolist()
+    [0.0, 3.0]
+    """
+    y = _floats(y)
+    zero = y == 0
+    return where(zero, 0, divide(x, where(zero, 1, y)))  # type: ignore[no-any-return]
+
+
+def multiply_no_nan(x: Any, y: Any, name: str | None = None) -> Tensor:
+    """The product x * y, and 0 where y is 0, whatever x is.
+
+    >>> import flowgraph as fg
+    >>> fg.math.multiply_no_nan([fg.inf, 6.0], [0.0, 2.0]).tolist()
+    [0.0, 12.0]
+    """
+    x, y = _floats(x), _floats(y)
+    return where(y == 0, 0, where(y == 0, 0, x) * y)  # type: ignore[no-any-return]
+
+
+def reciprocal_no_nan(x: Any, name: str | None = None) -> Tensor:
+    """1 / x, and 0 where x is 0.
+
+    >>> import flowgraph as fg
+    >>> fg.math.reciprocal_no_nan([0.0, 2.0]).tolist()
+    [0.0, 0.5]
+    """
+    return divide_no_nan(1.0, x)
+
+
+def xdivy(x: Any, y: Any, name: str | None = None) -> Tensor:
+    """The quotient x / y, and 0 where x is 0, whatever y is.
+
+    >>> import flowgraph as fg
+    >>> fg.math.xdivy([0.0, 1.0], [0.0, 2.0]).tolist()
+    [0.0, 0.5]
+    """
+    x = _floats(x)
+    zero = x == 0
+    return where(zero, 0, x / where(zero, 1, y))  # type: ignore[no-any-return]
+
+
+def xlog1py(x: Any, y: Any, name: str | None = None) -> Tensor:
+    """The product x * log(1 + y), and 0 where x is 0, whatever y is.
+
+    >>> import flowgraph as fg
+    >>> fg.math.xlog1py([0.0, 2.0], [-1.0, 0.0]).tolist()
+    [0.0, 0.0]
+    """
+    x = _floats(x)
+    zero = x == 0
+    return where(zero, 0, x * log1p(where(zero, 0, y)))  # type: ignore[no-any-return]
+
+
+def zero_fraction(value: Any, name: str | None = None) -> Tensor:
+    """The share of the elements of `value` that are 0, as float32.
+
+    >>> import flowgraph as fg
+    >>> float(fg.nn.zero_fraction([0.0, 1.0]))
+    0.5
+    """
+    return reduce.mean(create.cast(convert(value) == 0, np.float32))
+
+
+def l2_loss(t: Any, name: str | None = None) -> Tensor:
+    """Half the sum of the squares of `t`.
+
+    >>> import flowgraph as fg
+    >>> float(fg.nn.l2_loss([1.0, 3.0]))
+    5.0
+    """
+    return sum(square(_floats(t))) / 2  # type: ignore[no-any-return]
+
+
+def in_top_k(targets: Any, predictions: Any, k: int, name: str | None = None) -> Tensor:
+    """Whether the class that each target names is among the `k` largest of its row of predictions; ties are in.
+
+    >>> import flowgraph as fg
+    >>> fg.math.in_top_k([0, 1], [[0.1, 0.9], [0.1, 0.9]], k=1).tolist()
+    [False, True]
+    """
+    rows, classes = convert(predictions), convert(targets)
+    own = gather.take_along_axis(rows, expand_dims(classes, axis=-1), axis=-1)
+    return sum(create.cast(rows > own, np.int32), axis=-1) < k  # type: ignore[no-any-return]
+
+
+# Clipping
+
+
+def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = None) -> Tensor:
+    """`t`, scaled down where its Euclidean norm over `axes` exceeds `clip_norm`.
+
+    >>> import flowgraph as fg
+    >>> fg.clip_by_norm([3.0, 4.0], 1.0).tolist()
+    [0.6000000238418579, 0.800000011920929]
+    """
+    t = _floats(t)
+    total = sum(square(t), axis=axes if axes is None or isinstance(axes, int) else tuple(axes), keepdims=True)
+    length = sqrt(where(total > 0, total, 1))  # the root has no gradient at 0
+    return t * clip_norm / maximum(where(total > 0, length, 0), clip_norm)  # type: ignore[no-any-return]
+
+
+def global_norm(t_list: Sequence[Any], name: str | None = None) -> Tensor:
+    """The Euclidean norm of all tensors in a list together; those that are None do not count.
+
+    >>> import flowgraph as fg
+    >>> float(fg.linalg.global_norm([[3.0], None, [4.0]]))
+    5.0
+    """
+    squares = [sum(square(_floats(one))) for one in t_list if one is not None]
+    if not squares:
+        raise UsageError("global_norm of no tensors", "there is nothing to measure", "Give at least one tensor.")
+    return sqrt(add_n(squares))  # type: ignore[no-any-return]
+
+
+def clip_by_global_norm(
+    t_list: Sequence[Any], clip_norm: Any, use_norm: Any = None, name: str | None = None
+) -> tuple[list[Any], Tensor]:
+    """The tensors of a list, scaled down together where their common norm exceeds `clip_norm`, and that norm.
+
+    Where the norm is not finite the tensors become nan, as in TensorFlow.
+
+    >>> import flowgraph as fg
+    >>> clipped, norm = fg.clip_by_global_norm([[3.0], None, [4.0]], 2.5)
+    >>> clipped[0].tolist(), clipped[1], clipped[2].tolist(), float(norm)
+    ([1.5], None, [2.0], 5.0)
+    """
+    length = global_norm(t_list) if use_norm is None else _floats(use_norm)
+    # inf - inf is nan: a norm that is not finite spoils all of them.
+    scale = clip_norm * minimum(1 / length, divide(1.0, clip_norm)) + (length - length)
+    return [None if one is None else _floats(one) * scale for one in t_list], length
+
+
+# Linear algebra
+
+
+def matvec(a: Any, b: Any, transpose_a: bool = False, adjoint_a: bool = False, name: str | None = None) -> Tensor:
+    """The product of the matrix `a`, transposed if so asked, and the vector `b`.
+
+    >>> import flowgraph as fg
+    >>> fg.linalg.matvec([[1.0, 2.0]], [3.0, 4.0]).tolist()
+    [11.0]
+    """
+    if transpose_a and adjoint_a:
+        raise UsageError("matvec of a matrix transposed and adjoint", "it is one or the other", "Ask for one.")
+    matrix = linalg.matrix_transpose(convert(a)) if transpose_a else adjoint(a) if adjoint_a else a
+    return squeeze(linalg.matmul(matrix, expand_dims(b, axis=-1)), axis=-1)  # type: ignore[no-any-return]
+
+
+def svd(tensor: Any, full_matrices: bool = False, compute_uv: bool = True, name: str | None = None) -> Any:
+    """The singular values of the matrices and, if `compute_uv`, U and V: (s, u, v), where tensor = u diag(s) v^H.
+
+    >>> import flowgraph as fg
+    >>> s, u, v = fg.compat.v2.linalg.svd([[3.0, 0.0], [0.0, 2.0]])
+    >>> s.tolist(), v.shape
+    ([3.0, 2.0], (2, 2))
+    """
+    if not compute_uv:
+        return decompositions.svdvals(tensor)
+    found = decompositions.svd(tensor, full_matrices=full_matrices)
+    return found.S, found.U, adjoint(found.Vh)
+
+
+def qr(input: Any, full_matrices: bool = False, name: str | None = None) -> Any:
+    """The orthogonal and the upper triangular factors of the matrices: (q, r).
+
+    >>> import flowgraph as fg
+    >>> [one.shape for one in fg.compat.v2.linalg.qr([[3.0], [4.0]], full_matrices=True)]
+    [(2, 2), (2, 1)]
+    """
+    return decompositions.qr(input, mode="complete" if full_matrices else "reduced")
+
+
+def solve(matrix: Any, rhs: Any, adjoint: bool = False, name: str | None = None) -> Tensor:
+    """The x with matrix @ x = rhs, or with the adjoint of the matrix; `rhs` has matrices.
+
+    >>> import flowgraph as fg
+    >>> fg.compat.v2.linalg.solve(matrix=[[2.0]], rhs=[[4.0]]).tolist()
+    [[2.0]]
+    """
+    return solvers.solve(_adjoint(matrix) if adjoint else matrix, rhs)  # type: ignore[no-any-return]
+
+
+def inv(input: Any, adjoint: bool = False, name: str | None = None) -> Tensor:
+    """The inverse of the matrices, or of their adjoints.
+
+    >>> import flowgraph as fg
+    >>> fg.compat.v2.linalg.inv(input=[[2.0]]).tolist()
+    [[0.5]]
+    """
+    return solvers.inv(_adjoint(input) if adjoint else input)  # type: ignore[no-any-return]
+
+
+_adjoint = adjoint
+
+
+def logdet(matrix: Any, name: str | None = None) -> Tensor:
+    """The logarithm of the determinant of positive definite matrices.
+
+    >>> import flowgraph as fg
+    >>> round(float(fg.linalg.logdet([[fg.e, 0.0], [0.0, fg.e]])), 5)
+    2.0
+    """
+    triangle = decompositions.cholesky(matrix)
+    return 2 * sum(log(diagonals.diagonal(triangle)), axis=-1)  # type: ignore[no-any-return]
+
+
+def normalize(tensor: Any, ord: Any = "euclidean", axis: Any = None, name: str | None = None) -> tuple[Tensor, Tensor]:
+    """`tensor` divided by its norm over `axis`, and that norm.
+
+    >>> import flowgraph as fg
+    >>> [one.tolist() for one in fg.linalg.normalize([3.0, 4.0])]
+    [[0.6000000238418579, 0.800000011920929], [5.0]]
+    """
+    tensor = _floats(tensor)
+    length = norms.norm(tensor, ord=ord, axis=axis, keepdims=True)
+    return tensor / length, length
+
+
+def polyval(coeffs: Sequence[Any], x: Any, name: str | None = None) -> Tensor:
+    """The polynomial of `x` with the coefficients in a list, that of the highest power first.
+
+    >>> import flowgraph as fg
+    >>> float(fg.math.polyval([1.0, 0.0, 3.0], 2.0))
+    7.0
+    """
+    x = convert(x)
+    total: Any = x * 0
+    for one in coeffs:
+        total = total * x + one
+    return total  # type: ignore[no-any-return]
