@@ -374,3 +374,13 @@ def test_loops_nest() -> None:
         fg.function(fg.grad(lambda x: fg.sum(fg.square(outer(x)))))(X[0]),
         2 * np.maximum(X[0], 0).sum(1)[:, None] * (X[0] > 0),
     )
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_body_may_return_a_tuple_for_a_list(traced: bool) -> None:
+    def double(n: Any) -> Any:
+        return fg.while_loop(lambda i, a: i < n, lambda i, a: (i + 1, a * 2.0), [0, 1.0])
+
+    found = (fg.function(double) if traced else double)(fg.constant(5))
+    assert isinstance(found, list)
+    assert [one.item() for one in found] == [5, 32.0]

@@ -90,7 +90,7 @@ def while_loop(
         given = body(*current)
         new = (given,) if alone or (len(current) == 1 and not isinstance(given, list | tuple)) else given
         _same_structure("a while_loop", new, state)
-        return new
+        return tree.unflatten(state, tree.flatten(new))
 
     state = tree.map_structure(convert, state)
     leaves = tree.flatten(state)
@@ -134,8 +134,15 @@ def _while_in_graph(
     return tree.unflatten(state, results_of(made))
 
 
+def _form(structure: Any) -> Any:
+    """The form of a structure, in which a list is a tuple: a body may return either, as in TensorFlow."""
+    if isinstance(structure, list | tuple) and not hasattr(structure, "_fields"):
+        return tuple([_form(one) for one in structure])
+    return tree.form(structure, lambda leaf: None)
+
+
 def _same_structure(what: str, new: Any, old: Any) -> None:
-    if tree.form(new, lambda leaf: None) != tree.form(old, lambda leaf: None):
+    if _form(new) != _form(old):
         raise UsageError(
             f"{what} over {tree.map_structure(lambda one: '.', old)}",
             f"its body returns {tree.map_structure(lambda one: '.', new)}",
