@@ -20,8 +20,9 @@ def optimise(graph: Graph) -> Graph:
 
     Folding comes again after `simplify`, whose rules bring scalars together.
     """
-    for one in (cull, prune, share, fold, simplify, hoist, fold, share):
+    bodies = any(isinstance(value, Body) for node in graph for _, value in node.attrs)
+    for one in (cull, *([prune] if bodies else []), share, fold, simplify, hoist, fold, share):
         graph = one(graph).check()
-    if any(isinstance(value, Body) for node in graph for _, value in node.attrs):
+    if bodies:
         graph = inside(graph, optimise).check()
     return graph
