@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,17 +16,17 @@ import numpy as np
 from flowgraph import tree
 from flowgraph.apply import convert
 from flowgraph.context import ACTIVE
-from flowgraph.eager import Compiled, compiled, evaluate
+from flowgraph.eager import compiled, evaluate
 from flowgraph.errors import GradientError, ShapeError, UsageError
-from flowgraph.graph import Node, make_input
+from flowgraph.graph import make_input
 from flowgraph.leaves import scalar
 from flowgraph.ops.elementwise import sqrt, square
 from flowgraph.reverse import GradientTape
-from flowgraph.session import Trace, Variable, trace_into, tracing, value_of
+from flowgraph.session import Trace, Variable, trace_into, tracing
 from flowgraph.session.building import control_dependencies
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.train.packing import pack, unpack
-from flowgraph.train.recorded import RecordedStep, step_of
+from flowgraph.train.recorded import StepProgram, step_of
 from flowgraph.types import TensorType, is_float, tensor_type
 
 STEP_TYPE = tensor_type((), np.int64)
@@ -42,15 +41,13 @@ def _double(value: float) -> Tensor:
     return tensor_of(scalar(float(value), np.dtype(np.float64)))
 
 
-@dataclass(frozen=True)
-class Update:
-    """A step on one group of variables as a program, and what it takes beside them."""
-
-    program: Compiled
-    read: tuple[Variable, ...]
-    """The variables that the rule reads: the learning rate, and what a schedule looks at."""
-    captured: Sequence[Node]
-    """The numbers in the rule."""
+def _kept(programs: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+    """The program kept under `key`, made if there is none; all go when they are too many."""
+    if key not in programs:
+        if len(programs) >= PROGRAMS:
+            programs.clear()
+        programs[key] = make()
+    return programs[key]
 
 
 class Optimizer:
@@ -68,8 +65,8 @@ class Optimizer:
         self.learning_rate = learning_rate
         self.iterations = Variable(0, trainable=False, dtype=np.int64, name=f"{name}/iterations")
         self._slots: dict[Variable, dict[str, Variable]] = {}
-        self._programs: dict[Any, Update] = {}
-        self._recorded: dict[Any, RecordedStep | None] = {}
+        self._programs: dict[Any, StepProgram] = {}
+        self._recorded: dict[Any, StepProgram | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_programs": {}, "_recorded": {}}
@@ -139,14 +136,9 @@ class Optimizer:
             self.iterations.set(self.iterations.numpy() + 1)
         return done
 
-    def recorded(self, key: Any, make: Callable[[], RecordedStep | None]) -> RecordedStep | None:
+    def recorded(self, key: Any, make: Callable[[], StepProgram | None]) -> StepProgram | None:
         """The step kept for losses of one structure, with the hyperparameters as they are now."""
-        key = (key, self._hyperparameters())
-        if key not in self._recorded:
-            if len(self._recorded) >= PROGRAMS:
-                self._recorded.clear()
-            self._recorded[key] = make()
-        return self._recorded[key]
+        return _kept(self._recorded, (key, self._hyperparameters()), make)  # type: ignore[no-any-return]
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> Variable:
         """One step with given (gradient, variable) pairs; pairs without a gradient are left out.
@@ -204,32 +196,25 @@ class Optimizer:
             *(g.numpy() for g, _ in group),
             *(slot.numpy() for slot in slots),
             self.iterations.numpy(),
-            *(v.numpy() for v in update.read),
-            *(value_of(node) for node in update.captured),
         ]
-        results = update.program.run(values)
+        results = update.run(values)
         return list(zip([*variables, *slots], results, strict=True))
 
     def _hyperparameters(self) -> Any:
         """What the program of a step was made with; another value makes another program."""
         return tuple((k, v) for k, v in self.__dict__.items() if isinstance(v, int | float | str) or k == "_schedule")
 
-    def _update(self, types: tuple[TensorType, ...]) -> Update:
-        key = (types, self._hyperparameters())
-        if key not in self._programs:
-            if len(self._programs) >= PROGRAMS:
-                self._programs.clear()
-            self._programs[key] = self._compiled(types)
-        return self._programs[key]
+    def _update(self, types: tuple[TensorType, ...]) -> StepProgram:
+        return _kept(self._programs, (types, self._hyperparameters()), lambda: self._compiled(types))  # type: ignore[no-any-return]
 
-    def _compiled(self, types: tuple[TensorType, ...]) -> Update:
+    def _compiled(self, types: tuple[TensorType, ...]) -> StepProgram:
         params, grads = ([tensor_of(make_input(one, "variable")) for one in types] for _ in range(2))
         trace = Trace()
         with trace_into(trace):
             state, outputs = self.updated(params, grads)
         leaves = [one.node for one in (*params, *grads, *state)]
         graph, captured = trace.closed([one.node for one in outputs], [*leaves, *trace.variables.values()])
-        return Update(compiled(graph), tuple(trace.variables), captured)
+        return StepProgram(compiled(graph), tuple(trace.variables), captured)
 
     def updated(self, params: Sequence[Tensor], grads: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """(inputs for the slots and the step counter, new parameters and slots) of variables of one dtype."""

@@ -25,7 +25,7 @@ class Updates(Protocol):
     def slots(self, variables: Sequence[Variable]) -> dict[str, list[Variable]]:
         """For each slot name the slots of `variables`."""
 
-    def recorded(self, key: Any, make: Callable[[], RecordedStep | None]) -> RecordedStep | None:
+    def recorded(self, key: Any, make: Callable[[], StepProgram | None]) -> StepProgram | None:
         """The step kept under `key`, made if there is none."""
 
     def updated(self, params: Sequence[Tensor], grads: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -33,14 +33,18 @@ class Updates(Protocol):
 
 
 @dataclass(frozen=True)
-class RecordedStep:
-    """The program of a step for losses of one structure, and what it takes beside the values in the loss."""
+class StepProgram:
+    """A step of an optimizer as a program, and what it takes beside the values that the caller has."""
 
     program: Compiled
     read: tuple[Variable, ...]
     """The variables that the rule reads: the learning rate, and what a schedule looks at."""
     captured: Sequence[Node]
     """The numbers in the rule."""
+
+    def run(self, values: Sequence[Any]) -> list[Any]:
+        """The results for the caller's values."""
+        return self.program.run([*values, *(one.numpy() for one in self.read), *map(value_of, self.captured)])
 
 
 def step_of(optimizer: Updates, tape: GradientTape, target: Any, variables: Sequence[Variable]) -> bool:
@@ -58,14 +62,7 @@ def step_of(optimizer: Updates, tape: GradientTape, target: Any, variables: Sequ
     if found is None:
         return False
     slots = [slot for own in optimizer.slots(variables).values() for slot in own]
-    values = [
-        *known_values(run),
-        *(slot.numpy() for slot in slots),
-        optimizer.iterations.numpy(),
-        *(one.numpy() for one in found.read),
-        *map(value_of, found.captured),
-    ]
-    results = found.program.run(values)
+    results = found.run([*known_values(run), *(slot.numpy() for slot in slots), optimizer.iterations.numpy()])
     count = len(run.fetch)
     commit(run, results[:count])
     for variable, value in zip([*variables, *slots], results[count:], strict=True):
@@ -73,7 +70,7 @@ def step_of(optimizer: Updates, tape: GradientTape, target: Any, variables: Sequ
     return True
 
 
-def _made(optimizer: Updates, run: Cone, places: Sequence[int]) -> RecordedStep | None:
+def _made(optimizer: Updates, run: Cone, places: Sequence[int]) -> StepProgram | None:
     """The step for losses like that of `run`; None where a gradient is missing."""
     trace = Trace()  # what is made from here on is its own
     graph = detached(run)
@@ -85,4 +82,4 @@ def _made(optimizer: Updates, run: Cone, places: Sequence[int]) -> RecordedStep 
         state, outputs = optimizer.updated(parameters, gradients)
     leaves = [*graph.inputs, *(one.node for one in state), *trace.variables.values()]
     closed, captured = trace.closed([*graph.outputs, *(one.node for one in outputs)], leaves)
-    return RecordedStep(compiled(closed), tuple(trace.variables), captured)
+    return StepProgram(compiled(closed), tuple(trace.variables), captured)
