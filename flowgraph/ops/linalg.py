@@ -107,7 +107,7 @@ def _axes(rank: int) -> str:
     return " ".join(f"a{axis}" for axis in range(rank))
 
 
-def matrix_transpose(x: Any, /) -> Tensor:
+def matrix_transpose(x: Any) -> Tensor:
     """The transposes of the matrices in the last two axes.
 
     >>> import flowgraph as fg

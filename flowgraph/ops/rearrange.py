@@ -19,7 +19,6 @@ from flowgraph.types import Dim, Size, normal_axes, normal_axis, product
 __all__ = [
     "broadcast_arrays",
     "flip",
-    "matrix_transpose",
     "moveaxis",
     "permute_dims",
     "repeat",
@@ -185,16 +184,6 @@ def permute_dims(x: Any, axes: Any) -> Tensor:
     (3, 2)
     """
     return transpose(x, axes=tuple(axes))  # type: ignore[no-any-return]
-
-
-def matrix_transpose(x: Any) -> Tensor:
-    """`x` with its last two axes exchanged.
-
-    >>> import flowgraph as fg
-    >>> fg.matrix_transpose(fg.zeros((2, 3, 4))).shape
-    (2, 4, 3)
-    """
-    return convert(x).mT
 
 
 # The same elements several times.

@@ -5,6 +5,7 @@ The results have the dtype of the operand; tasks hold these functions by name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,76 +13,29 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 
-def erf(x: Array, out: Array | None = None) -> Array:
-    """The error function."""
-    from scipy.special import erf as kernel
+def _of_scipy(name: str, function: str, doc: str) -> Callable[..., Array]:
+    """The function `function` of scipy.special, under a name of ours, by which tasks find it in this module."""
 
-    out = np.empty_like(x) if out is None else out  # scipy alone would answer a 0-d array with a number
-    kernel(x, out)
-    return out
+    def kernel(x: Array, out: Array | None = None) -> Array:
+        from scipy import special
 
+        out = np.empty_like(x) if out is None else out  # scipy alone would answer a 0-d array with a number
+        getattr(special, function)(x, out)
+        return out
 
-def erfc(x: Array, out: Array | None = None) -> Array:
-    """1 - erf(x)."""
-    from scipy.special import erfc as kernel
-
-    out = np.empty_like(x) if out is None else out  # scipy alone would answer a 0-d array with a number
-    kernel(x, out)
-    return out
+    kernel.__name__ = kernel.__qualname__ = name
+    kernel.__doc__ = doc
+    return kernel
 
 
-def erfinv(x: Array, out: Array | None = None) -> Array:
-    """The inverse of the error function."""
-    from scipy.special import erfinv as kernel
-
-    out = np.empty_like(x) if out is None else out  # scipy alone would answer a 0-d array with a number
-    kernel(x, out)
-    return out
-
-
-def lgamma(x: Array, out: Array | None = None) -> Array:
-    """The logarithm of the absolute value of the gamma function."""
-    from scipy.special import gammaln
-
-    out = np.empty_like(x) if out is None else out  # scipy alone would answer a 0-d array with a number
-    gammaln(x, out)
-    return out
-
-
-def digamma(x: Array, out: Array | None = None) -> Array:
-    """The derivative of lgamma."""
-    from scipy.special import psi
-
-    out = np.empty_like(x) if out is None else out  # scipy alone would answer a 0-d array with a number
-    psi(x, out)
-    return out
-
-
-def i0e(x: Array, out: Array | None = None) -> Array:
-    """The modified Bessel function of order 0, times exp(-|x|)."""
-    from scipy.special import i0e as kernel
-
-    out = np.empty_like(x) if out is None else out  # scipy alone would answer a 0-d array with a number
-    kernel(x, out)
-    return out
-
-
-def i1e(x: Array, out: Array | None = None) -> Array:
-    """The modified Bessel function of order 1, times exp(-|x|)."""
-    from scipy.special import i1e as kernel
-
-    out = np.empty_like(x) if out is None else out  # scipy alone would answer a 0-d array with a number
-    kernel(x, out)
-    return out
-
-
-def logit(x: Array, out: Array | None = None) -> Array:
-    """log(x / (1 - x))."""
-    from scipy.special import logit as kernel
-
-    out = np.empty_like(x) if out is None else out  # scipy alone would answer a 0-d array with a number
-    kernel(x, out)
-    return out
+erf = _of_scipy("erf", "erf", "The error function.")
+erfc = _of_scipy("erfc", "erfc", "1 - erf(x).")
+erfinv = _of_scipy("erfinv", "erfinv", "The inverse of the error function.")
+lgamma = _of_scipy("lgamma", "gammaln", "The logarithm of the absolute value of the gamma function.")
+digamma = _of_scipy("digamma", "psi", "The derivative of lgamma.")
+i0e = _of_scipy("i0e", "i0e", "The modified Bessel function of order 0, times exp(-|x|).")
+i1e = _of_scipy("i1e", "i1e", "The modified Bessel function of order 1, times exp(-|x|).")
+logit = _of_scipy("logit", "logit", "log(x / (1 - x)).")
 
 
 def polygamma(x: Array, n: int) -> Array:
