@@ -8,7 +8,9 @@
 6.0
 """
 
-from typing import Any as _Any
+from importlib import import_module as _import_module
+from sys import modules as _modules
+from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
 
 from numpy import (
     bool as bool,
@@ -28,16 +30,13 @@ from numpy import (
 
 from flowgraph import (
     collection as collection,
-    compat as compat,
     errors as errors,
     fft as fft,
-    keras as keras,
     linalg as linalg,
     math as math,
     nn as nn,
     random as random,
     spellings as _spellings,
-    train as train,
 )
 from flowgraph.graph import interpret as interpret
 from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
@@ -84,68 +83,18 @@ from flowgraph.reverse import (
     vjp as vjp,
     vmap as vmap,
 )
-from flowgraph.session import Session as Session, Variable as Variable, function as function
-from flowgraph.session.building import (
-    add_to_collection as add_to_collection,
-    assign as assign,
-    assign_add as assign_add,
-    assign_sub as assign_sub,
-    control_dependencies as control_dependencies,
-    get_collection as get_collection,
-    get_collection_ref as get_collection_ref,
-    global_variables as global_variables,
-    global_variables_initializer as global_variables_initializer,
-    gradients as gradients,
-    group as group,
-    local_variables as local_variables,
-    local_variables_initializer as local_variables_initializer,
-    name_scope as name_scope,
-    no_op as no_op,
-    placeholder as placeholder,
-    placeholder_with_default as placeholder_with_default,
-    set_random_seed as set_random_seed,
-    trainable_variables as trainable_variables,
-    tuple_of as _tuple_of,
-    variables_initializer as variables_initializer,
-)
-from flowgraph.session.default_graph import (
-    disable_eager_execution as disable_eager_execution,
-    enable_eager_execution as enable_eager_execution,
-    executing_eagerly as executing_eagerly,
-    get_default_graph as get_default_graph,
-    init_scope as init_scope,
-    reset_default_graph as reset_default_graph,
-)
-from flowgraph.session.graph_variable import GraphKeys as GraphKeys
-from flowgraph.session.graphs import Graph as Graph
-from flowgraph.session.initializers import (
-    constant_initializer as constant_initializer,
-    glorot_normal_initializer as glorot_normal_initializer,
-    glorot_uniform_initializer as glorot_uniform_initializer,
-    ones_initializer as ones_initializer,
-    random_normal_initializer as random_normal_initializer,
-    random_uniform_initializer as random_uniform_initializer,
-    zeros_initializer as zeros_initializer,
-)
-from flowgraph.session.operation import Operation as Operation
-from flowgraph.session.session import (
-    InteractiveSession as InteractiveSession,
-    get_default_session as get_default_session,
-)
-from flowgraph.session.variable_scope import (
-    AUTO_REUSE as AUTO_REUSE,
-    get_variable as get_variable,
-    get_variable_scope as get_variable_scope,
-    variable_scope as variable_scope,
-)
+from flowgraph.state import Variable as Variable, function as function
 from flowgraph.tensor import Tensor as Tensor
-from flowgraph.train import History as History, fit as fit
 
-tuple = _tuple_of
+if _TYPE_CHECKING:
+    from flowgraph import compat as compat, keras as keras, session as session, train as train
+    from flowgraph.session import *
+    from flowgraph.train import History as History, fit as fit
 
-_spellings.take(globals())
-globals().update({name: _spellings.find(name) for name in _spellings.WIDER})
-compat.v1.take(globals())  # it has all names, with the arguments of TensorFlow 1
+_LATE_MODULES = ("compat", "keras", "session", "train")
+"""Imported when they are first asked for, so that importing flowgraph stays quick."""
+
+_spellings.take(_modules[__name__])
 
 
 __array_api_version__ = "2024.12"
@@ -153,18 +102,33 @@ __array_api_version__ = "2024.12"
 
 
 def __getattr__(name: str) -> _Any:
-    """TensorFlow's spellings and the version, which are looked up when they are asked for.
+    """What is made when it is first asked for: TensorFlow's spellings, sessions, training, and the version.
 
     Reading a package's metadata takes as long as importing numpy.
     """
-    if name in _spellings.TABLE:
-        return _spellings.find(name)
+    if name in _LATE_MODULES:
+        return _import_module(f"flowgraph.{name}")
     if name == "__version__":
         from importlib.metadata import version
 
         return version("flowgraph")
+    found = _late(name)
+    globals()[name] = found
+    return found
+
+
+def _late(name: str) -> _Any:
+    if name in ("History", "fit"):
+        return getattr(_import_module("flowgraph.train"), name)
+    if not name.startswith("_"):
+        if _spellings.has(name):
+            return _spellings.find(name)
+        session = _import_module("flowgraph.session")
+        if name in session.__all__:
+            return getattr(session, name)
     raise AttributeError(f"module 'flowgraph' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_spellings.names()})
+    late = _import_module("flowgraph.session").__all__
+    return sorted({*globals(), *_LATE_MODULES, *late, "History", "fit", *_spellings.names()})

@@ -23,7 +23,7 @@ from flowgraph.context import ACTIVE
 from flowgraph.errors import DataError, DTypeError, GradientError, RunError, ShapeError, UsageError
 from flowgraph.graph import Node
 from flowgraph.program import Program
-from flowgraph.session import Function, trace_into
+from flowgraph.state import Function, trace_into
 from flowgraph.tensor import Tensor
 
 
@@ -892,7 +892,7 @@ def test_a_trace_is_its_thread_s_own() -> None:
 
 
 def test_traces_are_left_in_order() -> None:
-    from flowgraph.session import Trace
+    from flowgraph.state import Trace
 
     outer, inner = Trace(), Trace()
     with trace_into(outer):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -23,22 +23,15 @@ from flowgraph.tensor import Tensor
 disable_v2_behavior = disable_eager_execution
 enable_v2_behavior = enable_eager_execution
 
-__all__ = ["disable_v2_behavior", "enable_v2_behavior", "take", "to_double", "to_float", "to_int32", "to_int64"]
-
-_NAMES: dict[str, Any] = {}
-
-
-def take(names: Mapping[str, Any]) -> None:
-    """Take over the public names of flowgraph, which are handed in here by the package. Returns nothing."""
-    _NAMES.update({name: value for name, value in names.items() if not name.startswith("_")})
-    _NAMES.update(_OLD)
+__all__ = ["disable_v2_behavior", "enable_v2_behavior", "to_double", "to_float", "to_int32", "to_int64"]
 
 
 def __getattr__(name: str) -> Any:
     """A public name of flowgraph with the arguments of TensorFlow 1, made when it is first asked for."""
-    if name not in _NAMES and name not in spellings.names():
-        raise AttributeError(f"module 'flowgraph.compat.v1' has no attribute {name!r}")
-    value = _NAMES[name] if name in _NAMES else spellings.find(name)
+    try:
+        value = _OLD[name] if name in _OLD else spellings.public(name)
+    except AttributeError:
+        raise AttributeError(f"module 'flowgraph.compat.v1' has no attribute {name!r}") from None
     if name.startswith("reduce_"):
         found: Any = _reduction(value)
     elif isinstance(value, ModuleType) and value.__name__.startswith("flowgraph.ops"):
@@ -50,7 +43,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_NAMES, *spellings.names()})
+    return sorted({*globals(), *_OLD, *spellings.public_names()})
 
 
 def _named(function: Any) -> Any:

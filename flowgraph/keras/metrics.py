@@ -18,8 +18,8 @@ from flowgraph.ops.elementwise import divide, sqrt, where
 from flowgraph.ops.reduce import sum
 from flowgraph.ops.shape import broadcast_like, expand_dims, squeeze
 from flowgraph.ops.sorting import argmax
-from flowgraph.session import Variable
 from flowgraph.spellings import lookups
+from flowgraph.state import Variable
 from flowgraph.tensor import Tensor
 from flowgraph.train.class_losses import class_numbers
 from flowgraph.train.losses import mae, mse, pair

@@ -18,7 +18,7 @@ from flowgraph.ops.elementwise import square
 from flowgraph.ops.reduce import mean, sum
 from flowgraph.regression.model import LinearModel
 from flowgraph.regression.scaling import Scaling, scaling_of
-from flowgraph.session import Variable, function
+from flowgraph.state import Variable, function
 from flowgraph.tensor import Tensor
 from flowgraph.train import History, fit
 from flowgraph.train.losses import huber, mae, mse

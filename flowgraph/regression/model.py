@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flowgraph.data.source import listed, nearest, quoted
 from flowgraph.errors import DataError, ShapeError
 from flowgraph.ops.create import asarray
-from flowgraph.session import function
+from flowgraph.state import function
 from flowgraph.store import load_state, new_directory, write_state
 from flowgraph.tensor import Tensor
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from flowgraph.data import Ingested
 from flowgraph.data.source import listed, quoted
 from flowgraph.errors import DataError
-from flowgraph.session import function
+from flowgraph.state import function
 from flowgraph.tensor import Tensor
 
 WIDEST = 2048

@@ -1,19 +1,95 @@
-"""State and traced functions: Variable, and `function`; and TensorFlow 1's graphs, which a Session runs."""
+"""TensorFlow 1's names: deferred graphs, and the sessions that run them."""
 
-from flowgraph.session.function import Function, function, value_of
-from flowgraph.session.hooks import StaticShape
-from flowgraph.session.session import Session
-from flowgraph.session.variable import Trace, Variable, is_drawn, trace_into, tracing
+from flowgraph.session import hooks as hooks
+from flowgraph.session.building import (
+    add_to_collection,
+    assign,
+    assign_add,
+    assign_sub,
+    control_dependencies,
+    get_collection,
+    get_collection_ref,
+    global_variables,
+    global_variables_initializer,
+    gradients,
+    group,
+    local_variables,
+    local_variables_initializer,
+    name_scope,
+    no_op,
+    placeholder,
+    placeholder_with_default,
+    set_random_seed,
+    trainable_variables,
+    tuple_of as tuple,
+    variables_initializer,
+)
+from flowgraph.session.default_graph import (
+    disable_eager_execution,
+    enable_eager_execution,
+    executing_eagerly,
+    get_default_graph,
+    init_scope,
+    reset_default_graph,
+)
+from flowgraph.session.graph_variable import GraphKeys
+from flowgraph.session.graphs import Graph
+from flowgraph.session.initializers import (
+    constant_initializer,
+    glorot_normal_initializer,
+    glorot_uniform_initializer,
+    ones_initializer,
+    random_normal_initializer,
+    random_uniform_initializer,
+    zeros_initializer,
+)
+from flowgraph.session.operation import Operation
+from flowgraph.session.session import InteractiveSession, Session, get_default_session
+from flowgraph.session.variable_scope import AUTO_REUSE, get_variable, get_variable_scope, variable_scope
 
 __all__ = [
-    "Function",
+    "AUTO_REUSE",
+    "Graph",
+    "GraphKeys",
+    "InteractiveSession",
+    "Operation",
     "Session",
-    "StaticShape",
-    "Trace",
-    "Variable",
-    "function",
-    "is_drawn",
-    "trace_into",
-    "tracing",
-    "value_of",
+    "add_to_collection",
+    "assign",
+    "assign_add",
+    "assign_sub",
+    "constant_initializer",
+    "control_dependencies",
+    "disable_eager_execution",
+    "enable_eager_execution",
+    "executing_eagerly",
+    "get_collection",
+    "get_collection_ref",
+    "get_default_graph",
+    "get_default_session",
+    "get_variable",
+    "get_variable_scope",
+    "global_variables",
+    "global_variables_initializer",
+    "glorot_normal_initializer",
+    "glorot_uniform_initializer",
+    "gradients",
+    "group",
+    "init_scope",
+    "local_variables",
+    "local_variables_initializer",
+    "name_scope",
+    "no_op",
+    "ones_initializer",
+    "placeholder",
+    "placeholder_with_default",
+    "random_normal_initializer",
+    "random_uniform_initializer",
+    "reset_default_graph",
+    "set_random_seed",
+    "trainable_variables",
+    "tuple",
+    "variable_scope",
+    "variables_initializer",
+    "zeros_initializer",
 ]

@@ -19,7 +19,7 @@ from flowgraph.session.default_graph import building, get_default_graph, graph_h
 from flowgraph.session.graph_variable import GraphKeys, GraphVariable
 from flowgraph.session.graphs import Graph
 from flowgraph.session.operation import Operation
-from flowgraph.session.variable import Variable
+from flowgraph.state.variable import Variable
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import Dim, Size, as_dtype, tensor_type
 

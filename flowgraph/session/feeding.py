@@ -12,9 +12,9 @@ from flowgraph.errors import DTypeError
 from flowgraph.graph import Node
 from flowgraph.leaves import as_array
 from flowgraph.session.default_graph import init_scope
-from flowgraph.session.function import value_of
 from flowgraph.session.plan import fed_type
-from flowgraph.session.variable import Variable
+from flowgraph.state.function import value_of
+from flowgraph.state.variable import Variable
 from flowgraph.tensor import Tensor
 
 

@@ -14,7 +14,7 @@ from flowgraph.graph import Node, make_input
 from flowgraph.leaves import as_array
 from flowgraph.session.graphs import Graph
 from flowgraph.session.operation import Operation
-from flowgraph.session.variable import Variable
+from flowgraph.state.variable import Variable
 from flowgraph.tensor import Tensor, shape_text, tensor_of
 from flowgraph.types import Dim, as_dtype, is_float, tensor_type
 

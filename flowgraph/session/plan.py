@@ -18,7 +18,7 @@ from flowgraph.errors import FlowgraphError, ShapeError, UsageError
 from flowgraph.graph import INPUT, Graph, Node, make_node, structure, toposort
 from flowgraph.session.graphs import latest
 from flowgraph.session.operation import Operation
-from flowgraph.session.variable import SEEDED
+from flowgraph.state.variable import SEEDED
 from flowgraph.types import Dim, Shape, Size, TensorType, tensor_type
 
 SHAPES = 64

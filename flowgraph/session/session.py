@@ -18,12 +18,12 @@ from flowgraph.ops.random import next_key
 from flowgraph.program import load
 from flowgraph.session.default_graph import get_default_graph
 from flowgraph.session.feeding import fed_value
-from flowgraph.session.function import value_of
 from flowgraph.session.graph_variable import GraphVariable
 from flowgraph.session.graphs import Graph
 from flowgraph.session.operation import Operation
 from flowgraph.session.plan import Draw, Plan, fed_type
-from flowgraph.session.variable import SEEDED, Variable
+from flowgraph.state.function import value_of
+from flowgraph.state.variable import SEEDED, Variable
 from flowgraph.tensor import Tensor
 from flowgraph.types import TensorType, tensor_type
 

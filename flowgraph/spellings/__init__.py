@@ -14,33 +14,62 @@ from types import ModuleType
 from typing import Any
 
 from flowgraph.op import Op
-from flowgraph.spellings.table import TABLE, WIDER
 
-__all__ = ["TABLE", "WIDER", "Namespace", "find", "lookups", "names", "resolve", "take"]
+__all__ = ["WIDER", "Namespace", "find", "has", "lookups", "names", "public", "public_names", "resolve", "take"]
 
-_ROOT: dict[str, Any] = {}
+WIDER = ("concat", "expand_dims", "matmul", "reshape", "squeeze", "stack", "tile", "transpose", "where")
+"""Aliases that take all that flowgraph's function of this name takes, and more: at top level they replace it."""
+
+_ROOTS: list[ModuleType] = []
+_REPLACED: dict[str, Any] = {}
 
 
-def take(public: Mapping[str, Any]) -> None:
-    """Take over the public names of flowgraph, which are handed in here by the package. Returns nothing."""
-    _ROOT.update({name: value for name, value in public.items() if not name.startswith("_")})
+def take(package: ModuleType) -> None:
+    """Have the package hand itself in, for it is below this room; `WIDER` is looked up here from now on.
+
+    Returns nothing.
+    """
+    _ROOTS.append(package)
+    _REPLACED.update({name: vars(package).pop(name) for name in WIDER})
 
 
 def resolve(name: str) -> Any:
-    """What flowgraph calls `name`, a dotted name such as "linalg.norm"."""
+    """What flowgraph calls `name`, a dotted name such as "linalg.norm"; raises AttributeError where there is none."""
     first, *rest = name.split(".")
-    if first not in _ROOT:
-        raise AttributeError(f"flowgraph has no {name!r}")
-    found = _ROOT[first]
+    found = _REPLACED[first] if first in _REPLACED else public(first)
     for part in rest:
         found = getattr(found, part)
     return found
 
 
+def public(name: str) -> Any:
+    """What the package has by this name; raises AttributeError where there is nothing."""
+    if name.startswith("_"):
+        raise AttributeError(name)
+    return getattr(_ROOTS[0], name)
+
+
+def public_names() -> list[str]:
+    """All names of the package that are not private."""
+    return [name for name in dir(_ROOTS[0]) if not name.startswith("_")]
+
+
+def _table() -> Mapping[str, Any]:
+    """The rows; the table is imported when it is first asked for a name."""
+    from flowgraph.spellings.table import TABLE
+
+    return TABLE
+
+
+def has(name: str) -> bool:
+    """Whether the table has a row for this dotted name."""
+    return name in _table()
+
+
 @cache
 def find(name: str) -> Any:
     """The function of the row `name` of the table: it takes TensorFlow's arguments, by position or by name."""
-    row = TABLE[name]
+    row = _table()[name]
     if not isinstance(row, str):
         return row
     target, *words = row.split()
@@ -50,7 +79,7 @@ def find(name: str) -> Any:
 
 def names(prefix: str = "") -> list[str]:
     """The aliases directly below `prefix`, which is "" or ends in a dot."""
-    return [name[len(prefix) :] for name in TABLE if name.startswith(prefix) and "." not in name[len(prefix) :]]
+    return [name[len(prefix) :] for name in _table() if name.startswith(prefix) and "." not in name[len(prefix) :]]
 
 
 def _renamed(alias: str, target: Any, words: list[str]) -> Callable[..., Any]:
@@ -83,7 +112,7 @@ def lookups(module: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]
     prefix = f"{module}.".partition(".")[2]
 
     def get(name: str) -> Any:
-        if f"{prefix}{name}" in TABLE:
+        if has(f"{prefix}{name}"):
             return find(f"{prefix}{name}")
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
@@ -101,13 +130,13 @@ class Namespace:
         full = f"{self._prefix}{name}"
         if name.startswith("__"):
             raise AttributeError(name)
-        if full in TABLE:
+        if has(full):
             return find(full)
         found = resolve(full)
-        if isinstance(found, ModuleType) and any(alias.startswith(f"{full}.") for alias in TABLE):
+        if isinstance(found, ModuleType) and any(alias.startswith(f"{full}.") for alias in _table()):
             return Namespace(f"{full}.")
         return found
 
     def __dir__(self) -> list[str]:
-        own = _ROOT if not self._prefix else dir(resolve(self._prefix[:-1]))
+        own = public_names() if not self._prefix else dir(resolve(self._prefix[:-1]))
         return sorted({*own, *names(self._prefix)})

@@ -323,6 +323,3 @@ TABLE: dict[str, str | Callable[..., Any]] = {
     **_below("keras.metrics.", _METRICS),
 }
 """A row for each alias: TensorFlow's dotted name, and flowgraph's function."""
-
-WIDER = ("concat", "expand_dims", "matmul", "reshape", "squeeze", "stack", "tile", "transpose", "where")
-"""Aliases that take all that flowgraph's function of this name takes, and more: at top level they replace it."""

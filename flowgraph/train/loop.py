@@ -20,8 +20,8 @@ from flowgraph.kernel import Kernel, Rows, clean
 from flowgraph.lower import lower_call, new_token
 from flowgraph.program import run_window
 from flowgraph.run import Executor, resolve
-from flowgraph.session import Variable
 from flowgraph.sources import Blocks, DaskRows, portable
+from flowgraph.state import Variable
 from flowgraph.train.batches import Batches, Buffer, buffer_pieces, load
 from flowgraph.train.optimizers import Optimizer
 from flowgraph.train.step import Step

@@ -22,8 +22,8 @@ from flowgraph.graph import make_input
 from flowgraph.leaves import scalar
 from flowgraph.ops.elementwise import sqrt, square
 from flowgraph.reverse import GradientTape
-from flowgraph.session import Trace, Variable, trace_into, tracing
 from flowgraph.session.building import control_dependencies
+from flowgraph.state import Trace, Variable, trace_into, tracing
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.train.packing import pack, unpack
 from flowgraph.train.recorded import StepProgram, step_of

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from flowgraph.eager import Compiled, Cone, commit, compiled, cone, detached, known_values
 from flowgraph.graph import Node
 from flowgraph.reverse import GradientTape, gradient
-from flowgraph.session import Trace, Variable, trace_into, value_of
+from flowgraph.state import Trace, Variable, trace_into, value_of
 from flowgraph.tensor import Tensor, tensor_of
 
 

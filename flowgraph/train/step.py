@@ -17,7 +17,7 @@ from flowgraph.leaves import scalar
 from flowgraph.ops.shape import concat, reshape
 from flowgraph.partition import MESHES
 from flowgraph.reverse import gradient
-from flowgraph.session import Trace, Variable, is_drawn, trace_into, value_of
+from flowgraph.state import Trace, Variable, is_drawn, trace_into, value_of
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.train.optimizers import STEP_TYPE, Optimizer, check_variables
 from flowgraph.train.packing import count_of, pack, unpack

@@ -18,7 +18,7 @@ from flowgraph.errors import UsageError
 from flowgraph.graph import FOREVER, Node, make_input, toposort
 from flowgraph.leaves import Shared
 from flowgraph.ops.random import next_key
-from flowgraph.session.variable import Trace, Variable, is_drawn, trace_into, tracing
+from flowgraph.state.variable import Trace, Variable, is_drawn, trace_into, tracing
 from flowgraph.tensor import Tensor, tensor_of
 
 
