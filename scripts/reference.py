@@ -24,20 +24,24 @@ BEGIN, END = "<!-- operations: written by scripts/reference.py -->", "<!-- end o
 
 def first_sentence(thing: Any) -> str:
     """What a public function or an op returns, as the first line of its documentation says."""
+    if thing is None or isinstance(thing, float):
+        return f"The constant {thing}."
     text = thing.doc if isinstance(thing, Op) else inspect.getdoc(thing) or ""
     return " ".join(text.split("\n\n", 1)[0].split()).replace("|", "\\|")
 
 
 def factors(thing: Any) -> str:
-    """The factor string of an op, where it is one for all operands."""
+    """The factor string of an op, where it is one for all operands; a function has those of the ops it is made of."""
     if not isinstance(thing, Op):
-        return ""
+        return "of ops" if inspect.isfunction(thing) else ""
     return f"`{thing.factors}`" if isinstance(thing.factors, str) else "by operands"
 
 
 def differentiable(thing: Any) -> str:
-    """Whether an op has a gradient rule; a function is made of ops."""
-    return "" if not isinstance(thing, Op) else "yes" if thing.gradient is not None else "no"
+    """Whether an op has a gradient rule; a function has those of the ops it is made of."""
+    if isinstance(thing, Op):
+        return "yes" if thing.gradient is not None else "no"
+    return "of ops" if inspect.isfunction(thing) else ""
 
 
 def families() -> list[ModuleType]:

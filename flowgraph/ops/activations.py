@@ -134,7 +134,7 @@ def selu(x: Any) -> Tensor:
 
 
 def silu(x: Any) -> Tensor:
-    """X * sigmoid(x), also called swish.
+    """The product x * sigmoid(x), also called swish.
 
     >>> import flowgraph as fg
     >>> fg.silu([0.0, 100.0]).tolist()
@@ -148,7 +148,7 @@ swish = silu
 
 
 def gelu(x: Any, approximate: bool = False) -> Tensor:
-    """X times the probability that a standard normal number is below x (Hendrycks and Gimpel 2016).
+    """The product of x and the probability that a standard normal number is below x (Hendrycks and Gimpel 2016).
 
     With `approximate`, by a hyperbolic tangent.
 
@@ -163,7 +163,7 @@ def gelu(x: Any, approximate: bool = False) -> Tensor:
 
 
 def mish(x: Any) -> Tensor:
-    """X * tanh(softplus(x)) (Misra 2019).
+    """The product x * tanh(softplus(x)) (Misra 2019).
 
     >>> import flowgraph as fg
     >>> fg.mish([0.0, 100.0]).tolist()
