@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
@@ -83,6 +83,30 @@ def user_line() -> tuple[CodeType, int] | None:
     return None
 
 
-def describe_line(where: tuple[CodeType, int] | None) -> str:
+class Origin(NamedTuple):
+    """Where a node comes from, and where it is to go: a tuple (code, line) that has a lane as well.
+
+    Most nodes belong to no lane and have the plain tuple.
+    """
+
+    code: CodeType | None
+    line: int
+    lane: tuple[tuple[str, int], ...]
+    """(axis, number) for each logical axis that the node is a piece of, and ("stage", number) of a pipeline."""
+
+
+def lane_of(node: Node) -> tuple[tuple[str, int], ...]:
+    """The lane of a node; empty for most."""
+    where = node.where
+    return where[2] if where is not None and len(where) > 2 else ()
+
+
+def in_lane(where: Any, name: str, number: int) -> Origin:
+    """The origin `where`, with a further place in a lane."""
+    code, line, *lanes = where if where is not None else (None, 0)
+    return Origin(code, line, (*(lanes[0] if lanes else ()), (name, number)))
+
+
+def describe_line(where: tuple[Any, ...] | None) -> str:
     """`file:line` of a node's origin, for messages."""
-    return f"{where[0].co_filename}:{where[1]}" if where else "(unknown line)"
+    return f"{where[0].co_filename}:{where[1]}" if where and where[0] is not None else "(unknown line)"

@@ -6,7 +6,7 @@ consecutive pieces: over workers, over tasks, over tiles inside a task. One rule
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flowgraph.factors import Axis, Binding
@@ -71,11 +71,11 @@ class Layouts:
 def _cut_of(axis: Axis, choice: Choice, binding: Binding) -> Cut | None:
     if not axis.factors or axis.factors[0] != choice.factor:
         return None
-    trailing = _trailing(axis, binding)
+    trailing = trailing(axis, binding)
     return Cut(choice.cut.mesh, choice.cut.times * trailing)
 
 
-def _trailing(axis: Axis, binding: Binding) -> int:
+def trailing(axis: Axis, binding: Binding) -> int:
     """How many elements of `axis` belong to one element of its leading factor."""
     result = 1
     for factor in axis.factors[1:]:
@@ -84,23 +84,27 @@ def _trailing(axis: Axis, binding: Binding) -> int:
     return result
 
 
-def propagate(graph: Graph, seeds: Mapping[Node, Layout]) -> Layouts:
+def propagate(
+    graph: Graph, seeds: Mapping[Node, Layout], legal: Callable[[Node, Binding], frozenset[str]] | None = None
+) -> Layouts:
     """Spread the cuts of `seeds` (leaves and sources) forward and backward through all nodes until nothing changes.
 
     A node takes one cut factor; the first operand that offers one decides. Where a factor may not be cut (bracketed,
     interval, contracted without a combine) the node works on the whole, and `insert` puts a gather before it.
     """
-    spread = _Spread(graph, seeds)
+    spread = _Spread(graph, seeds, legal_factors if legal is None else legal)
     while spread.sweep():
         pass
     return Layouts(spread.leaves, spread.choices, spread.bindings)
 
 
 class _Spread:
-    def __init__(self, graph: Graph, seeds: Mapping[Node, Layout]) -> None:
+    def __init__(
+        self, graph: Graph, seeds: Mapping[Node, Layout], legal: Callable[[Node, Binding], frozenset[str]]
+    ) -> None:
         self.order = graph.nodes()
         self.bindings = {node: node.inferred().binding for node in self.order if not node.is_leaf}
-        self.legal = {node: legal_factors(node, binding) for node, binding in self.bindings.items()}
+        self.legal = {node: legal(node, binding) for node, binding in self.bindings.items()}
         self.leaves: dict[Node, Layout] = {}
         self.choices: dict[Node, Choice] = {}
         self.changed = False
@@ -151,7 +155,7 @@ class _Spread:
         """Cut the leading factor of `axis` at `node`, if that is legal."""
         if axis.kind != "free" or not axis.factors or axis.factors[0] not in self.legal[node]:
             return False
-        trailing = _trailing(axis, self.bindings[node])
+        trailing = trailing(axis, self.bindings[node])
         if trailing == 0 or cut.times % trailing:
             return False
         self.choices[node] = Choice(axis.factors[0], Cut(cut.mesh, cut.times // trailing))
