@@ -10,10 +10,45 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from flowgraph.errors import UsageError
+
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
     from flowgraph.graph import Node
+
+
+class NoGraphs:
+    """What tensors and calls are told of deferred graphs while the program has none."""
+
+    @staticmethod
+    def adopt(node: Node) -> None:
+        """Record a node in the graph of its operands, which have none."""
+
+    @staticmethod
+    def label(node: Node, name: str) -> None:
+        """Name the operation of a node, which has none."""
+
+    @staticmethod
+    def constant(node: Node, name: str | None) -> None:
+        """Give the data of a constant to the graph that is being built, of which there is none."""
+
+    @staticmethod
+    def operation_of(node: Node) -> Any:
+        """The operation of a tensor; raises AttributeError."""
+        raise AttributeError("only tensors of a deferred graph have a name, an operation and a graph")
+
+    name_of = operation_of
+
+    @staticmethod
+    def evaluate(tensor: Any, feed_dict: Any, session: Any) -> Any:
+        """The value of a tensor in a session; raises UsageError."""
+        raise no_session(f"the value of {tensor!r}")
+
+
+def no_session(what: str) -> UsageError:
+    """The error of `what` needs a session where there is none."""
+    return UsageError(what, "no session is the default", "Do it under `with Session():`, or name the session.")
 
 
 class Hooks:
@@ -33,8 +68,8 @@ class Hooks:
     """The functions of the Dask collection protocol, by name, each taking the tensor first."""
     libraries_loaded: Callable[[], None] = staticmethod(lambda: None)
     """To call where a kernel function has imported a library that may bring a BLAS of its own."""
-    graphs: Any
-    """What tensors ask of the deferred graphs of TensorFlow 1, by name: `adopt`, `name_of`, `operation_of`, ..."""
+    graphs: Any = NoGraphs
+    """What tensors ask of the deferred graphs of TensorFlow 1; the room `session` fills it when it is first used."""
     pending_limit = 1000
     """Above so many nodes that wait for evaluation the graph is run at once."""
 

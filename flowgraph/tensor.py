@@ -15,7 +15,7 @@ from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.graph import Node
 from flowgraph.op import OPS, Op
 from flowgraph.operators import Operators
-from flowgraph.types import Dim, Shape, as_dtype
+from flowgraph.types import Dim, Shape, StaticShape, as_dtype
 
 
 def tensor_of(node: Node) -> Tensor:
@@ -120,7 +120,7 @@ class Tensor(Operators):
 
     def get_shape(self) -> Any:
         """The shape as TensorFlow 1 has it: None for a length that is not known, and a method `as_list`."""
-        return Hooks.graphs.static_shape(self.shape)
+        return StaticShape(length if isinstance(length, int) else None for length in self.shape)
 
     # What computes.
 

@@ -230,3 +230,22 @@ def normal_axes(axis: int | tuple[int, ...] | list[int] | None, rank: int) -> tu
     if len(set(axes)) != len(axes):
         raise UsageError(f"axis={axis!r}", "an axis occurs twice", "Name every axis once.")
     return tuple(sorted(axes))
+
+
+class StaticShape(tuple[int | None, ...]):
+    """A shape as far as it is known when a graph is built: None for a length that is known in a run only."""
+
+    __slots__ = ()
+
+    def as_list(self) -> list[int | None]:
+        """The lengths as a list."""
+        return list(self)
+
+    @property
+    def ndims(self) -> int:
+        """The number of axes."""
+        return len(self)
+
+    def is_fully_defined(self) -> bool:
+        """Whether all lengths are known."""
+        return None not in self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 import threading
 import weakref
@@ -491,3 +492,27 @@ def test_deep_graphs_need_no_deep_stack() -> None:
     finally:
         sys.setrecursionlimit(limit)
     assert value > 450
+
+
+WITHOUT_SESSIONS = """
+import sys, numpy as np, flowgraph as fg
+@fg.function
+def f(x):
+    return fg.sum(fg.constant([1.0, 2.0], name="c") * fg.square(x, name="s"))
+x = fg.Variable([1.0, 3.0])
+assert f(x).numpy() == 19
+assert fg.grad(lambda v: fg.sum(v * v))(x).tolist() == [2, 6]
+assert fg.vmap(lambda v: v * 2)(fg.ones((2, 3))).shape == (2, 3)
+assert fg.scan(lambda c, v: c + v, fg.constant([1.0, 2.0]), 0.0).tolist() == [1, 3]
+assert fg.ones((2, 3)).get_shape().as_list() == [2, 3]
+assert not hasattr(fg.ones(2), "op") and not hasattr(fg.ones(2), "name")
+try:
+    fg.ones(2).eval()
+except fg.errors.UsageError as error:
+    assert "no session" in str(error)
+assert "flowgraph.session" not in sys.modules
+"""
+
+
+def test_programs_without_deferred_graphs_never_import_sessions() -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_SESSIONS], check=True)

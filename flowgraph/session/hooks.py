@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowgraph.context import ACTIVE, Hooks
+from flowgraph.context import ACTIVE, Hooks, NoGraphs
 from flowgraph.graph import Node
 from flowgraph.session.graph_variable import GraphVariable
 from flowgraph.session.graphs import Graph
@@ -49,9 +49,7 @@ class _Graphs:
         owner = getattr(node, "owner", None)
         if owner is None and ACTIVE.traces and isinstance(ACTIVE.traces[-1], Graph) and node.is_leaf:
             return ACTIVE.traces[-1].adopt(node, "Const")  # data that was just used
-        if owner is None:
-            raise AttributeError("only tensors of a deferred graph have a name, an operation and a graph")
-        return owner  # type: ignore[no-any-return]
+        return owner if owner is not None else NoGraphs.operation_of(node)  # type: ignore[no-any-return]
 
     @staticmethod
     def name_of(node: Node) -> str:
@@ -72,30 +70,6 @@ class _Graphs:
     def load(variable: GraphVariable, value: Any, session: Any) -> None:
         """Set the value of a variable in a session."""
         default_session(session, f"to load {variable!r}").load({variable: value})
-
-    @staticmethod
-    def static_shape(shape: Any) -> StaticShape:
-        """A shape as TensorFlow 1 has it."""
-        return StaticShape(length if isinstance(length, int) else None for length in shape)
-
-
-class StaticShape(tuple[int | None, ...]):
-    """A shape as far as it is known when a graph is built: None for a length that is known in a run only."""
-
-    __slots__ = ()
-
-    def as_list(self) -> list[int | None]:
-        """The lengths as a list."""
-        return list(self)
-
-    @property
-    def ndims(self) -> int:
-        """The number of axes."""
-        return len(self)
-
-    def is_fully_defined(self) -> bool:
-        """Whether all lengths are known."""
-        return None not in self
 
 
 Hooks.graphs = _Graphs

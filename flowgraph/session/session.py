@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph import tree
-from flowgraph.context import ACTIVE, describe_line
+from flowgraph.context import ACTIVE, describe_line, no_session
 from flowgraph.errors import ClusterError, RunError, UsageError
 from flowgraph.graph import Node
 from flowgraph.leaves import Shared, as_array
@@ -273,7 +273,7 @@ def default_session(given: Session | None, what: str) -> Session:
     """`given`, else the default session; raises UsageError where there is neither."""
     found = given if given is not None else get_default_session()
     if found is None:
-        raise UsageError(what, "no session is the default", "Do it under `with Session():`, or name the session.")
+        raise no_session(what)
     return found
 
 
