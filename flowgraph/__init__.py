@@ -39,6 +39,7 @@ from flowgraph import (
     spellings as _spellings,
 )
 from flowgraph.graph import interpret as interpret
+from flowgraph.mesh import Mesh as Mesh
 from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
 from flowgraph.ops.activations import *
 from flowgraph.ops.comparison import *

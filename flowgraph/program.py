@@ -20,7 +20,7 @@ from flowgraph.errors import ShapeError
 from flowgraph.graph import Graph, Node, toposort, value_bytes
 from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
 from flowgraph.lower import Bound, Lowering, Result, assemble, lower_value, lower_window, new_token, run_here
-from flowgraph.partition import Layouts, choose_rows, insert, known_layouts, rows_of
+from flowgraph.partition import Layouts, Split, choose_rows, insert, known_layouts, rows_of, split
 from flowgraph.passes import optimise
 from flowgraph.run import Executor, resolve
 from flowgraph.schedule import HEAVY_BYTES, schedule
@@ -33,11 +33,16 @@ SHARD_TILES = 8
 class Program:
     """A compiled graph. `run` computes its outputs; `source()` shows the kernels."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, states: Mapping[int, int] | None = None) -> None:
         self.graph = graph
         """As it was given: inputs in the order in which values are fed."""
         wishes = _wishes(graph)
         optimised = optimise(graph)
+        self.split: Split | None = None
+        """The cuts that are part of the program, where it has any; inputs and outputs are then those of its pieces."""
+        if any(node.op.name == "shard" for node in optimised):
+            self.split = split(optimised, states)
+            optimised = optimise(self.split.graph)
         layouts = known_layouts(optimised)
         self.static_rows: dict[str, int] = {}
         """Numbers of rows that the graph itself fixes, where its lengths could not be left open."""
@@ -85,6 +90,16 @@ class Program:
         `rows` gives the number of rows of mesh axes that no input has. A program of one tile is called right here,
         unless the caller names another place.
         """
+        if self.split is not None:
+            results = self._run(self.parts_of(values), client, scheduler, rows)
+            return [join.of(results) for join in self.split.outputs]
+        return self._run(values, client, scheduler, rows)
+
+    def parts_of(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The values of the pieces of all inputs."""
+        return values if self.split is None else [part.of(values[part.number]) for part in self.split.inputs]
+
+    def _run(self, values: Sequence[Any], client: Any, scheduler: Any, rows: Mapping[str, int] | None) -> list[Any]:
         here = client is None and scheduler is None
         if here and not self.meshes and not has_tasks(values):
             return list(self.one(*map(self._whole, self.parts.graph.inputs, values)))
@@ -259,7 +274,7 @@ def _wishes(graph: Graph) -> dict[Node, Any]:
     """The cuts by hand: for each leaf under a `shard` node, the wish."""
     wishes: dict[Node, Any] = {}
     for node in graph.nodes():
-        if node.op.name == "shard":
+        if node.op.name == "shard" and node.attr("rows") is not None:
             for leaf in toposort([node]):
                 if leaf.is_leaf:
                     wishes.setdefault(leaf, node.attr("rows"))

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "flowgraph"
 ROOMS = """
-    errors tree types factors op graph sources machine context leaves operators tensor apply ops
+    errors tree types factors op graph sources machine context mesh leaves operators tensor apply ops
     reverse passes schedule partition kernel lower run program
     eager collection state session store train spellings keras linalg fft nn math random data regression compat cli
 """.split()

@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flowgraph.apply import apply, convert
-from flowgraph.errors import UsageError
+from flowgraph.errors import ShapeError, UsageError
+from flowgraph.mesh import pieces_of
 from flowgraph.op import define
-from flowgraph.tensor import Tensor
 
 __all__ = [
     "shard",
 ]
 
 
-def _attrs(x: Any, /, rows: Any) -> dict[str, Any]:
+def _attrs(x: Any, /, rows: Any = None, axes: Any = ()) -> dict[str, Any]:
+    return {"axes": tuple(_axis(x, *one) for one in axes), "rows": None if rows is None else _rows(x, rows)}
+
+
+def _rows(x: Any, rows: Any) -> Any:
     counts = tuple(rows) if isinstance(rows, tuple) else rows
     for count in counts if isinstance(counts, tuple) else (counts,):
         if isinstance(count, bool) or not isinstance(count, int) or count < (0 if isinstance(counts, tuple) else 1):
             raise UsageError(
-                f"shard(x, rows={rows!r})", "that is no number of shards", "Give how many shards, or the rows of each."
+                f"shard(x, rows={rows!r})",
+                "that is no number of shards",
+                "Give how many shards, the rows of each, or the name of an axis of the mesh.",
             )
     if x.ndim == 0:
         raise UsageError("shard of a scalar", "it has no rows", "Give a tensor with at least one axis.")
-    return {"rows": counts}
+    return counts
+
+
+def _axis(x: Any, axis: Any, name: str, pieces: Any) -> tuple[int, str, int]:
+    if isinstance(axis, bool) or not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
+        raise ShapeError(
+            f"shard(x, axes={{{axis!r}: {name!r}}}) of {x}",
+            f"it has {x.ndim} axes",
+            f"Give an axis from {-x.ndim} to {x.ndim - 1}." if x.ndim else "Give a tensor with at least one axis.",
+        )
+    if isinstance(pieces, bool) or not isinstance(pieces, int) or pieces < 1:
+        raise UsageError(
+            f"shard(x, axes={{{axis}: {pieces!r}}})",
+            "that is no number of pieces",
+            "Give how many pieces, or the name of an axis of the mesh.",
+        )
+    if not isinstance(x.shape[axis], int):
+        raise ShapeError(
+            f"shard(x, axes={{{axis}: {name!r}}}) of {x}",
+            "how long this axis is will be known in a run only",
+            "Cut such an axis by rows: shard(x, rows=...).",
+        )
+    return axis % x.ndim, name, pieces
 
 
 shard_op = define(
@@ -35,18 +64,41 @@ shard_op = define(
     view=lambda types, attrs: "{0}",
     gradient=lambda g, out, x: (g,),
     flops=0,
-    samples=lambda: [(((5, 4),), {"rows": 2})],
+    samples=lambda: [(((5, 4),), {"rows": 2}), (((5, 4),), {"axes": ((1, "model", 2), (-2, "other", 3))})],
     doc="x, cut by rows.",
 )
 
 
-def shard(x: Any, rows: int | tuple[int, ...]) -> Tensor:
-    """`x`, with its rows cut by hand into `rows` pieces, or into pieces of the lengths given by a tuple (0 is allowed).
+def shard(x: Any, rows: int | tuple[int, ...] | str | None = None, axes: Mapping[int, int | str] | None = None) -> Any:
+    """`x` with a wish about how it is cut; a variable keeps the wish, and is returned as it is.
 
-    A wish about work, not about numbers: results have the same bits however rows are cut.
+    `rows` cuts the first axis: into so many pieces, into pieces of the lengths in a tuple (0 is allowed), or into as
+    many as an axis of the mesh in force has (`rows="data"`). It is a wish about work, not about numbers: results have
+    the same bits however rows are cut.
+
+    `axes` cuts other axes, each into a number of pieces or over an axis of the mesh: `axes={1: "model"}`. What is
+    computed from the pieces is cut with them, gradients and the state of an optimizer too. Such a cut belongs to the
+    program: its bits follow from the number of pieces, and not from who carries them. Pieces beyond the length of the
+    axis are empty. Without a mesh (see `Mesh`) names mean no cut.
 
     >>> import flowgraph as fg
     >>> float(fg.shard(fg.ones((10,)), rows=3).sum())
     10.0
+    >>> fg.shard(fg.ones((2, 4)), axes={1: 2}).sum(axis=0).tolist()
+    [2.0, 2.0, 2.0, 2.0]
+
+    Raises UsageError for a number of pieces below 1 and for a name that the mesh does not have, ShapeError for an axis
+    that x does not have.
     """
-    return apply(shard_op, (convert(x),), {"rows": rows})  # type: ignore[no-any-return]
+    if hasattr(x, "__flowgraph_shard__"):  # a variable
+        return x.__flowgraph_shard__(rows, axes)
+    if isinstance(rows, str):
+        rows = pieces_of(rows)
+    cuts = []
+    for axis, wish in (axes or {}).items():
+        pieces = pieces_of(wish) if isinstance(wish, str) else wish
+        if pieces is not None:
+            cuts.append((axis, str(wish), pieces))
+    if rows is None and not cuts:
+        return convert(x)
+    return apply(shard_op, (convert(x),), {"rows": rows, "axes": tuple(cuts)})

@@ -3,6 +3,7 @@
 from flowgraph.partition.insert import COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned, insert, rows_of
 from flowgraph.partition.layout import Cut, Layout, Layouts, propagate
 from flowgraph.partition.rows import MESHES, choose_rows, known_layouts, unknown_rows
+from flowgraph.partition.split import Join, Part, Split, split
 
 __all__ = [
     "COMBINE",
@@ -11,13 +12,17 @@ __all__ = [
     "MESHES",
     "SPREAD",
     "Cut",
+    "Join",
     "Layout",
     "Layouts",
+    "Part",
     "Partitioned",
+    "Split",
     "choose_rows",
     "insert",
     "known_layouts",
     "propagate",
     "rows_of",
+    "split",
     "unknown_rows",
 ]

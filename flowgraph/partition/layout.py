@@ -71,8 +71,7 @@ class Layouts:
 def _cut_of(axis: Axis, choice: Choice, binding: Binding) -> Cut | None:
     if not axis.factors or axis.factors[0] != choice.factor:
         return None
-    trailing = trailing(axis, binding)
-    return Cut(choice.cut.mesh, choice.cut.times * trailing)
+    return Cut(choice.cut.mesh, choice.cut.times * trailing(axis, binding))
 
 
 def trailing(axis: Axis, binding: Binding) -> int:
@@ -155,10 +154,10 @@ class _Spread:
         """Cut the leading factor of `axis` at `node`, if that is legal."""
         if axis.kind != "free" or not axis.factors or axis.factors[0] not in self.legal[node]:
             return False
-        trailing = trailing(axis, self.bindings[node])
-        if trailing == 0 or cut.times % trailing:
+        times = trailing(axis, self.bindings[node])
+        if times == 0 or cut.times % times:
             return False
-        self.choices[node] = Choice(axis.factors[0], Cut(cut.mesh, cut.times // trailing))
+        self.choices[node] = Choice(axis.factors[0], Cut(cut.mesh, cut.times // times))
         self.changed = True
         return True
 

@@ -1,4 +1,4 @@
-"""Cuts that belong to the program: a tensor cut over a logical mesh axis becomes as many tensors, its work as many nodes.
+"""Cuts that belong to the program: a tensor cut over a logical axis becomes as many tensors, its work as many nodes.
 
 Rows are cut over shards after everything that decides bits, and no kernel knows. A weight, or any factor but the rows,
 is cut here, before: the graph that comes out is an ordinary one, in which
@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
-from flowgraph.context import Origin, in_lane
+import numpy as np
+
+from flowgraph.context import Origin, describe_line, in_lane
+from flowgraph.errors import UsageError
 from flowgraph.factors import Binding
 from flowgraph.graph import Graph, Node, make_node
 from flowgraph.op import OPS, kernel_parameters
@@ -46,22 +49,46 @@ class Part:
     number: int
     """Which input it is of."""
     slices: tuple[tuple[int, int, int], ...] = ()
-    """(axis, start, stop) of each cut; none for all of it."""
+    """(axis, start, stop) of each cut, each in the part that the one before left; none for all of it."""
+
+    def of(self, value: Any) -> Any:
+        """The part of the value of that input."""
+        for axis, start, stop in self.slices:
+            value = value[(slice(None),) * axis + (slice(start, stop),)]
+        return value
 
 
 @dataclass(frozen=True)
 class Join:
     """How an output of the graph before is made of outputs of a split graph."""
 
-    numbers: tuple[int, ...]
-    """The outputs it is made of."""
+    parts: tuple[int | Join, ...]
+    """What it is made of: outputs by their number, or joins of outputs."""
     axis: int = 0
     """The axis along which they are joined."""
+
+    def numbers(self) -> list[int]:
+        """The numbers of all outputs that it is made of."""
+        return [number for one in self.parts for number in ([one] if isinstance(one, int) else one.numbers())]
+
+    def of(self, values: Sequence[Any]) -> Any:
+        """The value of the output before, from those of the split graph's outputs."""
+        found = [values[one] if isinstance(one, int) else one.of(values) for one in self.parts]
+        return found[0] if len(found) == 1 else np.concatenate(found, self.axis)
+
+    def through(self, inner: Sequence[Join]) -> Join:
+        """The same where each output is made of others in its turn."""
+        parts = [inner[one] if isinstance(one, int) else one.through(inner) for one in self.parts]
+        return (
+            parts[0]
+            if len(parts) == 1
+            else Join(tuple(one.parts[0] if len(one.parts) == 1 else one for one in parts), self.axis)
+        )
 
 
 @dataclass(frozen=True)
 class Split:
-    """A graph in which one logical axis became nodes."""
+    """A graph in which logical axes became nodes."""
 
     graph: Graph
     inputs: tuple[Part, ...]
@@ -70,9 +97,73 @@ class Split:
     """For each output of the graph before, what it is made of."""
 
 
-def split(graph: Graph, mesh: str, pieces: int, seeds: Mapping[Node, Layout]) -> Split:
-    """`graph` with the cuts of `seeds` over the axis `mesh`, and all that follows from them, as nodes: `pieces` each."""
-    return _Splitter(graph, mesh, pieces, propagate(graph, seeds, splittable)).run()
+def split(graph: Graph, like: Mapping[int, int] | None = None) -> Split:
+    """`graph` with all wishes of its `shard` nodes about axes fulfilled, one logical axis after the other.
+
+    `like` names, for some outputs, an input in whose pieces they are wanted: the new value of a state.
+    """
+    found = Split(
+        graph, tuple(map(Part, range(len(graph.inputs)))), tuple(Join((n,)) for n in range(len(graph.outputs)))
+    )
+    for mesh, pieces in _axes(graph).items():
+        seeds = {node: _layout(node, mesh) for node in found.graph.nodes() if _wish(node, mesh) is not None}
+        layouts = propagate(found.graph, seeds, splittable)
+        pairs = _pairs(found, like or {})
+        found = _then(found, _Splitter(found.graph, mesh, pieces, layouts, pairs).run())
+    return found
+
+
+def _axes(graph: Graph) -> dict[str, int]:
+    """The logical axes of the wishes in a graph and their numbers of pieces; raises UsageError where wishes differ."""
+    result: dict[str, int] = {}
+    cut: dict[tuple[Node, str], tuple[int, Node]] = {}
+    for node in graph.nodes():
+        for axis, mesh, pieces in node.attr("axes") if node.op.name == "shard" else ():
+            if result.setdefault(mesh, pieces) != pieces:
+                raise UsageError(
+                    f"to cut {node.type} over {mesh!r} into {pieces} pieces, as wished at {describe_line(node.where)}",
+                    f"another wish of this program has {result[mesh]} pieces for {mesh!r}",
+                    "Build all of a program inside one mesh.",
+                )
+            tensor = node
+            while tensor.op.name == "shard":
+                tensor = tensor.inputs[0]
+            before, first = cut.setdefault((tensor, mesh), (axis, node))
+            if before != axis:
+                raise UsageError(
+                    f"to cut axis {axis} of {node.type} over {mesh!r}, as wished at {describe_line(node.where)}",
+                    f"the wish at {describe_line(first.where)} cuts axis {before} of the same tensor over it",
+                    "Cut one axis over each axis of a mesh.",
+                )
+    return {mesh: pieces for mesh, pieces in result.items() if pieces > 1}
+
+
+def _wish(node: Node, mesh: str) -> int | None:
+    """The axis that a `shard` node wants cut over `mesh`."""
+    if node.op.name != "shard":
+        return None
+    return next((axis for axis, name, _ in node.attr("axes") if name == mesh), None)
+
+
+def _layout(node: Node, mesh: str) -> Layout:
+    axis = _wish(node, mesh)
+    return tuple(Cut(mesh) if number == axis else None for number in range(node.type.ndim))
+
+
+def _pairs(before: Split, like: Mapping[int, int]) -> dict[int, int]:
+    """`like` in terms of the inputs and outputs of a graph that was split already."""
+    result: dict[int, int] = {}
+    for output, wanted in like.items():
+        inputs = [number for number, part in enumerate(before.inputs) if part.number == wanted]
+        result.update(zip(before.outputs[output].numbers(), inputs, strict=True))
+    return result
+
+
+def _then(first: Split, second: Split) -> Split:
+    """Two splits as one."""
+    parts = [first.inputs[one.number] for one in second.inputs]
+    inputs = [Part(own.number, (*own.slices, *one.slices)) for own, one in zip(parts, second.inputs, strict=True)]
+    return Split(second.graph, tuple(inputs), tuple(join.through(second.outputs) for join in first.outputs))
 
 
 def splittable(node: Node, binding: Binding) -> frozenset[str]:
@@ -101,8 +192,8 @@ class _Value:
 
 
 class _Splitter:
-    def __init__(self, graph: Graph, mesh: str, count: int, found: Layouts) -> None:
-        self.graph, self.mesh, self.count, self.found = graph, mesh, count, found
+    def __init__(self, graph: Graph, mesh: str, count: int, found: Layouts, like: Mapping[int, int]) -> None:
+        self.graph, self.mesh, self.count, self.found, self.like = graph, mesh, count, found, like
         self.values: dict[Node, _Value] = {}
         self.sliced: dict[tuple[Node, int, tuple[int, int]], Node] = {}
 
@@ -118,12 +209,21 @@ class _Splitter:
                 self.values[node] = self._node(node)
         outputs: list[Node] = []
         joins = []
-        for node in self.graph.outputs:
-            value = self.values[node]
-            own = value.pieces or (self._whole(node),)
-            joins.append(Join(tuple(range(len(outputs), len(outputs) + len(own))), value.axis))
+        for number, node in enumerate(self.graph.outputs):
+            own, axis = self._output(node, self.like.get(number))
+            joins.append(Join(tuple(range(len(outputs), len(outputs) + len(own))), axis))
             outputs += own
         return Split(Graph(tuple(inputs), tuple(outputs)), tuple(parts), tuple(joins))
+
+    def _output(self, node: Node, like: int | None) -> tuple[Sequence[Node], int]:
+        """An output, in pieces if it is computed so or a state wants it so."""
+        value = self.values[node]
+        if like is not None:
+            state = self.values[self.graph.inputs[like]]
+            if state.pieces:
+                return [self._taken(node, state.axis, span, n) for n, span in enumerate(state.bounds)], state.axis
+            return [self._whole(node)], 0
+        return (value.pieces, value.axis) if value.pieces else ([self._whole(node)], 0)
 
     def _leaf(self, leaf: Node) -> _Value:
         """A variable comes in pieces, each where its work is; of data every lane takes its part of a tile."""
@@ -185,6 +285,11 @@ class _Splitter:
         return self._again(node, operands, attrs, where)
 
     def _again(self, node: Node, operands: Sequence[Node], attrs: Any, where: Any) -> Node:
+        if node.op.name == "shard":  # it is heard
+            rest = tuple(one for one in node.attr("axes") if one[1] != self.mesh)
+            if not rest:
+                return operands[0]
+            attrs = tuple(sorted((dict(attrs) | {"axes": rest}).items()))
         if tuple(operands) == node.inputs and attrs == node.attrs and where is node.where:
             return node
         return make_node(node.op, tuple(operands), attrs, where)
@@ -212,7 +317,7 @@ class _Splitter:
         whole = self._whole(node)
         key = (whole, axis, span)
         if key not in self.sliced:
-            slices = [("slice", None, None, None)] * whole.type.ndim
+            slices: list[Any] = [("slice", None, None, None)] * whole.type.ndim
             slices[axis] = ("slice", *span, None)
             self.sliced[key] = make_node(OPS["getitem"], (whole,), (("key", tuple(slices)),), self._lane(node, number))
         return self.sliced[key]
@@ -228,8 +333,3 @@ def even(length: Any, times: int, pieces: int) -> Bounds:
     sizes = [units // pieces + (number < units % pieces) for number in range(pieces)]
     marks = [mark * times for mark in accumulate(sizes, initial=0)]
     return tuple(pairwise(marks))
-
-
-def cut_axis(ndim: int, axis: int, mesh: str) -> Layout:
-    """The layout of a tensor of `ndim` axes, one of which is cut."""
-    return tuple(Cut(mesh) if number == axis else None for number in range(ndim))

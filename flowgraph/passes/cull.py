@@ -14,12 +14,12 @@ def cull(graph: Graph) -> Graph:
 
 
 _TRANSPARENT = frozenset({"shard", "identity", "stop_gradient", "custom_gradient"})
-"""They said their say: about cuts before this pass, about gradients before any."""
+"""They said their say: about rows before this pass, about gradients before any. Other axes are cut after it."""
 _IDENTITIES = frozenset({"astype", "reshape", "broadcast_to", "broadcast_like", "getitem", "expand_dims", "squeeze"})
 
 
 def _rule(node: Node, inputs: tuple[Node, ...]) -> Node:
-    if node.op.name in _TRANSPARENT and len(node.types) == 1:
+    if node.op.name in _TRANSPARENT and len(node.types) == 1 and not node.attr("axes"):
         return inputs[0]
     if node.op is ITEM and inputs[0].op.name == "custom_gradient":
         results: tuple[Node, ...] = inputs[0].inputs

@@ -17,6 +17,7 @@ from flowgraph.eager import compiled, evaluate
 from flowgraph.errors import UsageError
 from flowgraph.graph import FOREVER, Node, make_input, toposort
 from flowgraph.leaves import Shared
+from flowgraph.mesh import current_mesh
 from flowgraph.ops.random import next_key
 from flowgraph.state.variable import Trace, Variable, is_drawn, trace_into, tracing
 from flowgraph.tensor import Tensor, tensor_of
@@ -149,6 +150,8 @@ class Function:
             return _hashable(value)
 
         key = tree.form((args, kwargs) if kwargs else args, part)
+        mesh = current_mesh()  # wishes about cuts say something else in another mesh
+        key = key if mesh is None else (key, mesh)
         traced = self.traces.get(key)
         if traced is None:
             traced = self.traces[key] = Traced(self.python_function, args, kwargs)

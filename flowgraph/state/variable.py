@@ -16,6 +16,7 @@ from flowgraph.eager import PINNED
 from flowgraph.errors import DTypeError, ShapeError
 from flowgraph.graph import INPUT, Graph, Node, make_input, toposort
 from flowgraph.leaves import as_array
+from flowgraph.ops.shard import shard
 from flowgraph.tensor import Tensor, shape_text, tensor_of, value_text
 from flowgraph.types import Dim, as_dtype, is_float, tensor_type
 
@@ -62,6 +63,8 @@ class Variable:
 
     __array_priority__ = 1000
     __hash__ = object.__hash__
+    _wish: Any = None
+    """How the value is to be cut: (rows, axes) of `shard`."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Variable:
         """A variable of the kind that is made here: a deferred graph makes its own."""
@@ -117,7 +120,13 @@ class Variable:
         if self.trainable and ACTIVE.tapes and is_float(self.type.dtype):
             for tape in ACTIVE.tapes:
                 tape.watch_variable(tensor.node, self)
-        return tensor
+        return tensor if self._wish is None else shard(tensor, *self._wish)
+
+    def __flowgraph_shard__(self, rows: Any, axes: Any) -> Variable:
+        """Keep a wish about how the value is cut, wherever it is read from now on; see `shard`."""
+        shard(self.value(), rows, axes)  # says what is wrong with it
+        self._wish = None if rows is None and not axes else (rows, dict(axes or {}))
+        return self
 
     def value(self) -> Tensor:
         """The current value as a tensor."""

@@ -1,0 +1,88 @@
+"""Mesh: names for the directions in which a program is cut, and how many pieces each has."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from flowgraph.errors import UsageError
+
+
+class Mesh:
+    """A grid of places with named axes: `Mesh(data=8, model=2)` has 16.
+
+    Inside `with mesh:` the names stand for these numbers of pieces in `shard` and in programs that run; outside of any
+    mesh a name means no cut. So one model file runs on one thread and spread over a cluster.
+
+    How often rows are cut (`rows="data"`) never changes a bit. A cut of another axis (`axes={1: "model"}`) belongs to
+    the program: bits follow its number of pieces, and not who carries them.
+
+    >>> import flowgraph as fg
+    >>> mesh = fg.Mesh(data=8, model=2)
+    >>> mesh["model"], mesh.size
+    (2, 16)
+    >>> w = fg.ones((4, 6))
+    >>> with mesh:
+    ...     float(fg.sum(fg.shard(w, axes={1: "model"})))
+    24.0
+
+    Raises UsageError for an axis of less than one piece.
+    """
+
+    def __init__(self, **axes: Any) -> None:
+        for name, pieces in axes.items():
+            if isinstance(pieces, bool) or not isinstance(pieces, int) or pieces < 1:
+                raise UsageError(
+                    f"a mesh with {name}={pieces!r}", "an axis has at least one piece", f"Give {name}=1 for no cut."
+                )
+        self.axes: dict[str, int] = dict(axes)
+        """The number of pieces of each axis."""
+
+    @property
+    def size(self) -> int:
+        """The number of places."""
+        result = 1
+        for pieces in self.axes.values():
+            result *= pieces
+        return result
+
+    def __getitem__(self, name: str) -> int:
+        if name not in self.axes:
+            known = ", ".join(self.axes) or "none"
+            raise UsageError(f"the axis {name!r} of a mesh", f"the mesh has {known}", f"Add it: Mesh(..., {name}=2).")
+        return self.axes[name]
+
+    def __enter__(self) -> Mesh:
+        _IN_FORCE.meshes.append(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _IN_FORCE.meshes.pop()
+
+    def __repr__(self) -> str:
+        return f"Mesh({', '.join(f'{name}={pieces}' for name, pieces in self.axes.items())})"
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Mesh) and other.axes == self.axes
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.axes.items()))
+
+
+class _InForce(threading.local):
+    def __init__(self) -> None:
+        self.meshes: list[Mesh] = []
+
+
+_IN_FORCE = _InForce()
+
+
+def current_mesh() -> Mesh | None:
+    """The mesh whose `with` block this thread is in, or None."""
+    return _IN_FORCE.meshes[-1] if _IN_FORCE.meshes else None
+
+
+def pieces_of(name: str) -> int | None:
+    """The number of pieces of an axis of the mesh in force; None outside of any mesh, where names mean no cut."""
+    mesh = current_mesh()
+    return None if mesh is None else mesh[name]
