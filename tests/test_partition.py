@@ -118,6 +118,21 @@ GOLDEN: dict[str, tuple[Build, Shapes, str]] = {
         "input[.], random_normal[rows .], multiply[rows .], add[rows .], w[.], add[rows .]",
     ),
     "a variable is cut where there is nothing else": (fg.tanh, {"w": (100, 4)}, "w[rows .], tanh[rows .]"),
+    "a table that is only looked up is not the data": (
+        lambda t, i, w: fg.tanh(fg.gather(t, fg.cast(i, "int64")) @ w),
+        {"t": (1000, 4), "i": (100,), "w": (4, 2)},
+        "t[. .], i[rows], astype[rows], gather_at[rows .], w[. .], matmul[rows .], tanh[rows .]",
+    ),
+    "a table that little is done along is not the data": (
+        lambda t, i, w: fg.tanh(fg.gather(t * t, fg.cast(i, "int64")) @ w),
+        {"t": (1000, 4), "i": (900,), "w": (4, 50)},
+        "t[. .], multiply[. .], i[rows], astype[rows], gather_at[rows .], w[. .], matmul[rows .], tanh[rows .]",
+    ),
+    "a table that much is done along is": (
+        lambda t, i: fg.gather(t * t, fg.cast(i, "int64")),
+        {"t": (1000, 4), "i": (20,)},
+        "t[rows .], multiply[rows .], gather[. .], i[.], astype[.], gather_at[. .]",
+    ),
     "one row is not cut": (lambda x: x * 2, {"x": (1, 4)}, "x[. .], multiply[. .]"),
     "a row stretches, rows do not": (
         lambda x, w: x + w,
@@ -287,3 +302,11 @@ def test_even_shards_begin_at_round_numbers() -> None:
 def test_nobody_wishes_for_nothing() -> None:
     assert cut_rows(0, 8, 1) == ((0, 0),)
     assert cut_rows(0, 8, (0, 0)) == ((0, 0), (0, 0))
+
+
+def test_a_node_on_the_whole_takes_the_lengths_of_a_cut_operand() -> None:
+    """The classes of the logits are the rows of the data, and an operand that gives its lengths alone is not moved."""
+    x = np.random.default_rng(0).normal(size=(40_000, 3))
+    labels = np.array([1, 5, 39_999])
+    found = fg.nn.sparse_softmax_cross_entropy_with_logits(labels, fg.constant(x).T).numpy()
+    np.testing.assert_allclose(found, np.log(np.exp(x).sum(axis=0)) - x[labels, range(3)], rtol=1e-12)
