@@ -14,7 +14,7 @@ import flowgraph as fg
 from flowgraph import eager
 from flowgraph.graph import Graph, make_input
 from flowgraph.kernel import stages
-from flowgraph.partition import Layout, Partitioned, choose_rows, insert, known_layouts, unknown_rows
+from flowgraph.partition import GATHER, Layout, Partitioned, choose_rows, insert, known_layouts, unknown_rows
 from flowgraph.program import Program, cut_rows
 from flowgraph.tensor import tensor_of
 from flowgraph.types import Dim, tensor_type
@@ -310,3 +310,12 @@ def test_a_node_on_the_whole_takes_the_lengths_of_a_cut_operand() -> None:
     labels = np.array([1, 5, 39_999])
     found = fg.nn.sparse_softmax_cross_entropy_with_logits(labels, fg.constant(x).T).numpy()
     np.testing.assert_allclose(found, np.log(np.exp(x).sum(axis=0)) - x[labels, range(3)], rtol=1e-12)
+
+
+def test_the_whole_of_a_cut_leaf_is_not_gathered() -> None:
+    parts = partitioned(lambda x: fg.tanh(x) @ x[:4].T, {"x": (100, 3)})
+    assert any(node.op is GATHER for node in parts.graph.nodes())
+    found = stages(parts)
+    assert len(found.loops) == 1
+    assert [node.op.name for node in found.whole[0]] == ["getitem", "transpose"]
+    assert [node.op.name for node in found.loops[0][0].nodes] == ["tanh", "matmul"]

@@ -61,17 +61,22 @@ def read_operands(node: Node) -> list[Node]:
     return [one for index, one in enumerate(node.inputs) if index not in skip]
 
 
+def is_whole_leaf(node: Node) -> bool:
+    """Whether `node` is a leaf once more, as a whole beside its rows: its value is there, and nothing is gathered."""
+    return node.op is GATHER and node.inputs[0].is_leaf
+
+
 def stages(parts: Partitioned) -> Stages:
     """The phases of a partitioned graph."""
     needed = contract_early(_needed(parts), parts.partial)
     level: dict[Node, int] = {}
     for node in needed:
         own = max((level[one] for one in read_operands(node)), default=0)
-        level[node] = own + (node.op in (COMBINE, GATHER))
+        level[node] = own + (node.op in (COMBINE, GATHER) and not is_whole_leaf(node))
     last = max(level.values(), default=0)
     whole: list[list[Node]] = [[] for _ in range(last + 1)]
     for node in needed:
-        if parts.mesh(node) is None and not node.is_leaf:
+        if parts.mesh(node) is None and not node.is_leaf and not is_whole_leaf(node):
             whole[level[node]].append(node)
     loops = _Loops(parts, needed, level).run(last)
     return Stages(tuple(map(tuple, whole)), loops, tuple(needed))
@@ -131,7 +136,7 @@ class _Loops:
             meshes: dict[str, list[Node]] = {}
             for node in self.needed:
                 mesh = self.parts.mesh(node)
-                if mesh is None or self.level[node] != number or (node.is_leaf and node not in gathered):
+                if mesh is None or self.level[node] != number or node.is_leaf:
                     continue
                 if node in self.parts.partial or node in outputs or node in gathered or node in self.stored:
                     meshes.setdefault(mesh, []).append(node)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.graph import Node
-from flowgraph.kernel import Loop, LoopStage, OneStage, RowArgument, WholeStage, clean
+from flowgraph.kernel import Loop, LoopStage, OneStage, RowArgument, WholeStage, clean, is_whole_leaf
 from flowgraph.lower.calls import (
     Bound,
     assemble,
@@ -152,6 +152,7 @@ class Lowering:
         return self.spec.List(*[self._value(node) for node in nodes])
 
     def _value(self, node: Node) -> Any:
+        node = node.inputs[0] if is_whole_leaf(node) else node
         if node not in self.values and node in self.places:
             (key,), number = self.places[node]
             picked = self._task(self.key(f"{key[0].split('-')[1]}-value", number), pick, self.spec.TaskRef(key), number)
