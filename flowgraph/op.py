@@ -12,7 +12,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,8 +27,15 @@ Attrs = tuple[tuple[str, Any], ...]
 class ToldApart(Attrs):
     """Attributes of which 2, 2.0 and True are not equal, nor are 0.0 and -0.0: the key of every cache holds such."""
 
+    @cached_property
+    def kinds(self) -> Any:
+        """What equal ones may differ in."""
+        return _kinds(tuple(self))
+
     def __eq__(self, other: object) -> bool:
-        return tuple.__eq__(self, other) is True and _kinds(self) == _kinds(other)
+        if tuple.__eq__(self, other) is not True:
+            return False
+        return bool(self.kinds == (other.kinds if type(other) is ToldApart else _kinds(other)))
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -58,7 +65,7 @@ def _equal_to_itself(value: Any) -> Any:
 def _kinds(value: Any) -> Any:
     """What equal values may differ in: the type, and the sign of a zero; of a tuple, those of what it holds."""
     if isinstance(value, tuple):
-        return [_kinds(one) for one in value]
+        return tuple([_kinds(one) for one in value])
     if type(value) is float:
         return float if value else repr(value)
     return repr(value) if type(value) is complex else type(value)
