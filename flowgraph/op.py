@@ -7,11 +7,12 @@ From the table `OPS` come the public functions, the reverse pass, the partition,
 
 from __future__ import annotations
 
+import cmath
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +22,55 @@ from flowgraph.factors import Binding, Rule, bind, parse
 from flowgraph.types import DEFAULT_FLOAT, TensorType, is_float, promote, tensor_type
 
 Attrs = tuple[tuple[str, Any], ...]
+
+
+class ToldApart(Attrs):
+    """Attributes of which 2, 2.0 and True are not equal, nor are 0.0 and -0.0: the key of every cache holds such."""
+
+    @cached_property
+    def kinds(self) -> Any:
+        """What equal ones may differ in."""
+        return _kinds(tuple(self))
+
+    def __eq__(self, other: object) -> bool:
+        if tuple.__eq__(self, other) is not True:
+            return False
+        return bool(self.kinds == (other.kinds if type(other) is ToldApart else _kinds(other)))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__
+
+
+def told_apart(attrs: Attrs) -> Attrs:
+    """`attrs` as they are compared in caches."""
+    if not attrs or type(attrs) is ToldApart:
+        return attrs
+    return ToldApart([(name, _equal_to_itself(value)) for name, value in attrs])
+
+
+_NANS: dict[str, Any] = {}
+
+
+def _equal_to_itself(value: Any) -> Any:
+    """`value` with one and the same nan for each nan in it: two of them are not equal."""
+    if type(value) is tuple:
+        return tuple([_equal_to_itself(one) for one in value])
+    if type(value) in (float, complex) and cmath.isnan(value):
+        return _NANS.setdefault(repr(value), value)
+    return value
+
+
+def _kinds(value: Any) -> Any:
+    """What equal values may differ in: the type, and the sign of a zero; of a tuple, those of what it holds."""
+    if isinstance(value, tuple):
+        return tuple([_kinds(one) for one in value])
+    if type(value) is float:
+        return float if value else repr(value)
+    return repr(value) if type(value) is complex else type(value)
+
+
 Types = tuple[TensorType, ...]
 
 COMBINES: dict[str, np.ufunc] = {
@@ -236,21 +286,16 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def _kinds(value: Any) -> Any:
-    """The types of a value and of what it holds: 2, 2.0 and True are equal, and not the same attribute."""
-    return tuple([_kinds(one) for one in value]) if type(value) is tuple else type(value)
-
-
 def infer(op: Op, types: Types, given: Attrs) -> Inferred:
     """The canonical attributes, operand dtypes, result types and binding of `op` on operands of `types`.
 
     Raises ShapeError, DTypeError or UsageError for operands that do not fit.
     """
-    return _inferred(op, types, given, _kinds(given) if given else None)
+    return _inferred(op, types, told_apart(given))
 
 
 @lru_cache(maxsize=65_536)
-def _inferred(op: Op, types: Types, given: Attrs, kinds: Any) -> Inferred:
+def _inferred(op: Op, types: Types, given: Attrs) -> Inferred:
     attrs = dict(given)
     if op.attrs is not None:
         try:
@@ -268,7 +313,7 @@ def _inferred(op: Op, types: Types, given: Attrs, kinds: Any) -> Inferred:
     if len(dtypes) < len(binding.shapes):
         dtypes = dtypes * len(binding.shapes)
     results = tuple(tensor_type(shape, dtype) for shape, dtype in zip(binding.shapes, dtypes, strict=True))
-    return Inferred(tuple(sorted(attrs.items())), casts, results, binding)
+    return Inferred(told_apart(tuple(sorted(attrs.items()))), casts, results, binding)
 
 
 @cache

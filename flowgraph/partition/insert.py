@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flowgraph.graph import ITEM, Graph, Node
-from flowgraph.op import Op, shape_only
+from flowgraph.op import Op
 from flowgraph.partition.layout import Cut, Layout, Layouts, picked
 
 
@@ -81,11 +81,12 @@ class _Inserter:
             self.origin[placed] = node
             self.new[node] = placed
             return
-        inputs = []
-        skip = shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)
-        for index, operand in enumerate(node.inputs):
-            have = self.new[operand]
-            inputs.append(have if index in skip else self._moved(have, self.found.required(node, index), node))
+        # An operand that gives its lengths alone is moved too. Nothing reads what was moved, so it is never computed,
+        # but its lengths are those of the piece that the node works on.
+        inputs = [
+            self._moved(self.new[operand], self.found.required(node, index), node)
+            for index, operand in enumerate(node.inputs)
+        ]
         placed = (
             node if tuple(inputs) == node.inputs else Node(node.op, tuple(inputs), node.attrs, node.types, node.where)
         )
