@@ -38,7 +38,8 @@ COMBINES: dict[str, np.ufunc] = {
 class Monoid:
     """A way to reduce pieces one by one where the result alone is not enough to go on (a variance, a logsumexp).
 
-    All four are module-level functions; a state is a tuple of arrays of fixed shapes.
+    All four are module-level functions; a state is a tuple of arrays, whose lengths may differ from piece to piece: the
+    best 10 of 3 rows are 3. It is also how pieces of an op with several results become one.
     """
 
     partial: Callable[..., tuple[Any, ...]]
@@ -46,7 +47,7 @@ class Monoid:
     merge: Callable[[tuple[Any, ...], tuple[Any, ...]], tuple[Any, ...]]
     """`(left, right) -> state`: the state of two neighbouring pieces together."""
     finish: Callable[..., Any]
-    """`(state, **attrs) -> result`."""
+    """`(state, **attrs) -> result`; a tuple of them where the op has several."""
     identity: Callable[..., tuple[Any, ...]] | None = None
     """`(*operands of no rows, **attrs) -> state` of no piece at all; None where there is none."""
 

@@ -141,12 +141,15 @@ class Block(Memory):
         self.text[node] = name
 
     def finish_monoid(self, node: Node, state: str) -> str:
-        """The line that turns the merged state of a monoid into its result."""
+        """The line that turns the merged state of a monoid into its result, or into the list of its results."""
         monoid = node.op.combine
         assert isinstance(monoid, Monoid)
         attrs = self._keywords(node, monoid.finish)
         call = f"{self.names.function(monoid.finish)}({', '.join([state, *attrs])})"
-        return f"array({call}, {self.names.dtype(node.type.dtype)})"
+        dtypes = [self.names.dtype(one.dtype) for one in node.types]
+        if len(dtypes) > 1:
+            return f"[array(one, dtype) for one, dtype in zip({call}, {tuple_text(dtypes)})]"
+        return f"array({call}, {dtypes[0]})"
 
     def _arguments(self, node: Node, function: Any) -> str:
         return ", ".join([*(self.array(one) for one in read_operands(node)), *self._keywords(node, function)])
