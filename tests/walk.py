@@ -391,7 +391,9 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
         state = parts[0]
         for part in parts[1:]:
             state = monoid.merge(state, part)
-        return [np.asarray(monoid.finish(state, **_keywords(node, monoid.finish)), node.type.dtype)]
+        result = monoid.finish(state, **_keywords(node, monoid.finish))
+        results = result if len(node.types) > 1 else [result]
+        return [np.asarray(one, of_type.dtype) for one, of_type in zip(results, node.types, strict=True)]
     assert isinstance(node.op.combine, str)
     (total,) = parts[0]
     for (part,) in parts[1:]:

@@ -1,9 +1,9 @@
-"""Order: where the largest is, sorting, the k largest, places in a sorted list, quantiles."""
+"""Order: where the largest is, sorting, places in a sorted list, quantiles."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +29,6 @@ __all__ = [
     "quantile",
     "searchsorted",
     "sort",
-    "top_k",
 ]
 
 
@@ -38,9 +37,14 @@ def _ordered(dtype: np.dtype[Any], what: str) -> None:
         raise DTypeError(f"{what} of {dtype}", "complex numbers have no order", "Order their absolute values.")
 
 
-def _position_dtype(types: Any, attrs: Any) -> Any:
+def ordered_dtype(types: Any) -> Any:
+    """The dtype of an operand whose elements have an order: any but the complex ones."""
     _ordered(types[0].dtype, "the order")
-    return (types[0].dtype,), INDEX
+    return (types[0].dtype,)
+
+
+def _position_dtype(types: Any, attrs: Any) -> Any:
+    return ordered_dtype(types), INDEX
 
 
 # Where the largest is: a piece knows its best element, where that is, and how many elements it has.
@@ -157,7 +161,7 @@ def _sort(x: Any, axis: int, descending: bool) -> Any:
     return np.flip(result, axis) if descending else result
 
 
-def _argsort(x: Any, axis: int, descending: bool) -> Any:
+def places_in_order(x: Any, axis: int, descending: bool) -> Any:
     """Places in order; in a descending one too, equal elements keep theirs."""
     if not descending:
         return np.argsort(x, axis, kind="stable")
@@ -172,8 +176,7 @@ def _sort_gradient(g: Tensor, out: Tensor, x: Tensor, axis: int, descending: boo
 
 
 def _sort_dtype(types: Any, attrs: Any) -> Any:
-    _ordered(types[0].dtype, "the order")
-    return (types[0].dtype,), types[0].dtype
+    return ordered_dtype(types), types[0].dtype
 
 
 def _sort_samples() -> Any:
@@ -201,7 +204,7 @@ sort = define(
 argsort = define(
     "argsort",
     whole_axis,
-    _argsort,
+    places_in_order,
     attrs=_sort_attrs,
     dtype=_position_dtype,
     gradient=lambda g, out, x: (None,),
@@ -212,34 +215,6 @@ argsort = define(
     ],
     doc="The places of the elements of each line along `axis`, in order; equal elements keep theirs.",
 )
-
-
-class TopK(NamedTuple):
-    """The k largest elements and where they stand."""
-
-    values: Tensor
-    indices: Tensor
-
-
-def top_k(x: Any, k: int = 1, sorted: bool = True) -> TopK:
-    """The `k` largest elements along the last axis, the largest first, and their places; of equal ones the first.
-
-    They are in order whether `sorted` is asked for or not.
-
-    >>> import flowgraph as fg
-    >>> values, places = fg.top_k(fg.constant([1, 5, 3]), 2)
-    >>> values.tolist(), places.tolist()
-    ([5, 3], [1, 2])
-    """
-    x = convert(x)
-    last = normal_axis(-1, x.ndim)
-    count, length = freeze(k), x.shape[last]
-    if not isinstance(count, int) or count < 0 or (isinstance(length, int) and count > length):
-        raise UsageError(
-            f"the {k} largest along an axis of length {length}", "there are not as many", "Give a smaller k."
-        )
-    indices = argsort(x, axis=last, descending=True)[..., :count]
-    return TopK(take_along_axis(x, indices, axis=last), indices)
 
 
 # Places in a sorted list.
