@@ -121,7 +121,9 @@ class Block(Memory):
         types = tuple(one.type for one in node.inputs)
         assert node.op.view is not None
         text = node.op.view(types, dict(node.attrs))
-        line = text.replace("{shape}", self.shape_text(node)).replace("{0}", self.array(source))
+        if "{shape}" in text:
+            text = text.replace("{shape}", self.shape_text(node))
+        line = text.replace("{0}", self.array(source))
         name = f"v{self.numbers[node]}"
         where = self._lines(node)
         copies = ".reshape(" in text and not in_c_order(source)
