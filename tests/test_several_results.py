@@ -12,6 +12,7 @@ from walk import tiles
 import flowgraph as fg
 from flowgraph.eager import compiled, cone, detached
 from flowgraph.kernel import LoopStage
+from flowgraph.op import Op
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 3, 3)).astype(np.float32)
@@ -41,3 +42,37 @@ def test_a_second_loop_reads_all_results_or_computes_them_once(rate: float, monk
         for shards in (3, 7, (0, 1, 49, 0)):
             cut = loss(fg.shard(fg.asarray(X), rows=shards))
             assert cut.compute(scheduler="synchronous").tobytes() == tensor.numpy().tobytes()
+
+
+CALLS: list[int] = []
+
+
+def halves(x: Any) -> Any:
+    CALLS.append(len(x))
+    whole = np.floor(x)
+    return whole, x - whole
+
+
+split = Op(  # not in the table, where other tests would find it
+    "split_at_the_point",
+    "... -> ..., ...",
+    halves,
+    dtype=lambda types, attrs: ((types[0].dtype,), (types[0].dtype,) * 2),
+)
+
+
+def test_results_that_are_held_are_computed_with_the_first_that_is_asked_for() -> None:
+    CALLS.clear()
+    whole, rest = split(fg.constant([1.5, 2.25]))
+    further = rest * 2
+    assert whole.tolist() == [1, 2]
+    assert rest.tolist() == [0.5, 0.25]
+    assert further.tolist() == [1, 0.5]
+    assert CALLS == [2]
+
+
+def test_results_that_nobody_holds_are_let_go() -> None:
+    CALLS.clear()
+    whole = split(fg.constant([1.5, 2.25]))[0] + 1
+    assert whole.tolist() == [2, 3]
+    assert CALLS == [2]
