@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -93,7 +93,10 @@ class Op:
     dtype: str | Callable[[Types, Mapping[str, Any]], tuple[tuple[np.dtype[Any], ...], Any]] = "promote"
     """`promote`, `float`, `bool`, `keep`, or a function that gives the operands' dtypes and the result's."""
     combine: str | Monoid | None = None
-    """How partial results become one when a contracted factor is cut; None: such factors stay whole."""
+    """How partial results become one when a contracted factor is cut; None: such factors stay whole.
+
+    Of several results, each becomes one in the named way; a monoid's state is that of all.
+    """
     gradient: Callable[..., Any] | None = None
     """`(g, out, *operands, **attributes it names) -> gradient of each operand`: tensors, or functions that make them.
 
@@ -224,6 +227,22 @@ def kernel_parameters(function: Callable[..., Any]) -> frozenset[str]:
     except (TypeError, ValueError):  # some builtins have no signature
         return frozenset()
     return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
+def monoid_of(op: Op, results: int) -> Monoid | None:
+    """The monoid by which pieces of `op` are reduced, given its number of results; None: by a ufunc alone, or not."""
+    if isinstance(op.combine, str):
+        return _of_each(op) if results > 1 else None
+    return op.combine
+
+
+@cache
+def _of_each(op: Op) -> Monoid:
+    return Monoid(op.kernel, partial(_merge_each, COMBINES[str(op.combine)]), tuple)
+
+
+def _merge_each(ufunc: np.ufunc, left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple([ufunc(a, b) for a, b in zip(left, right, strict=True)])
 
 
 @lru_cache(maxsize=65_536)

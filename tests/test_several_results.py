@@ -11,6 +11,7 @@ from walk import tiles
 
 import flowgraph as fg
 from flowgraph.eager import compiled, cone, detached
+from flowgraph.graph import ops_used
 from flowgraph.kernel import LoopStage
 from flowgraph.op import Op
 
@@ -76,3 +77,25 @@ def test_results_that_nobody_holds_are_let_go() -> None:
     whole = split(fg.constant([1.5, 2.25]))[0] + 1
     assert whole.tolist() == [2, 3]
     assert CALLS == [2]
+
+
+def test_gradients_of_several_outside_values_of_a_loop_are_added_over_cut_elements() -> None:
+    """Pieces of a map's gradient have several results, each of which is added; the elements are not gathered."""
+    x, w, b = (RNG.normal(size=shape).astype(np.float32) for shape in ((50, 3), (3, 2), (2,)))
+
+    def gradients(x: Any) -> Any:
+        wanted = [fg.constant(w), fg.constant(b)]
+        loss = fg.sum(fg.map_fn(lambda row: fg.tanh(row @ wanted[0] + wanted[1]), x))
+        return fg.gradient(loss, wanted)
+
+    g = 1 - np.tanh(x @ w + b).astype(np.float64) ** 2
+    with tiles(4, 8):
+        whole = gradients(fg.asarray(x))
+        graph = compiled(detached(cone([one.node for one in whole]))).program.parts.graph
+        assert "map_sum" in ops_used(graph)
+        assert "gather" not in ops_used(graph)
+        np.testing.assert_allclose(whole[0].numpy(), x.T @ g, rtol=1e-4)
+        np.testing.assert_allclose(whole[1].numpy(), g.sum(axis=0), rtol=1e-4)
+        for shards in (3, 7, (0, 1, 49, 0)):
+            for one, other in zip(gradients(fg.shard(fg.asarray(x), rows=shards)), whole, strict=True):
+                assert one.compute(scheduler="processes").tobytes() == other.numpy().tobytes()

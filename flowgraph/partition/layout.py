@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from flowgraph.factors import Axis, Binding
 from flowgraph.graph import ITEM, Graph, Node
-from flowgraph.op import Monoid
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +165,8 @@ def picked(node: Node) -> int:
 
 
 def legal_factors(node: Node, binding: Binding) -> frozenset[str]:
-    """The factors of `node` that may be cut: a contracted one only where the op says how partial results combine.
-
-    Several partial results combine by a monoid, whose state is that of all; a named way says only how two become one.
-    """
+    """The factors of `node` that may be cut: a contracted one only where the op says how partial results combine."""
     legal = set(binding.cuttable())
-    if not isinstance(node.op.combine, Monoid) and (node.op.combine is None or len(node.types) > 1):
+    if node.op.combine is None:
         legal -= binding.contracted()
     return frozenset(legal)
