@@ -52,6 +52,7 @@ from flowgraph.ops.elementwise import *
 from flowgraph.ops.exponential import *
 from flowgraph.ops.gather import *
 from flowgraph.ops.interchange import *
+from flowgraph.ops.largest import *
 from flowgraph.ops.linalg import *
 from flowgraph.ops.loops import *
 from flowgraph.ops.matrices import *

@@ -130,6 +130,7 @@ def cone(wanted: Sequence[Node]) -> Cone:
     parts: list[Hashable] = []
     leaves: list[Node] = []
     order: list[Node] = []
+    beside: list[Node] = []
     stack = list(reversed(wanted))
     while stack:
         node = stack[-1]
@@ -148,9 +149,16 @@ def cone(wanted: Sequence[Node]) -> Cone:
                 stack += waiting
                 continue
             parts.append((node.op, node.attrs, tuple([number[one] for one in node.inputs])))
+            if len(node.types) > 1 and node.handle is not None:
+                beside += [item for one in node.handle if (item := one()) is not None and _held(item)]
         stack.pop()
         number[node] = len(order)
         order.append(node)
+    for item in beside:  # results of an op that another of its results is asked of: it would be computed again for them
+        if item not in number:
+            parts.append((item.op, item.attrs, (number[item.inputs[0]],)))
+            number[item] = len(order)
+            order.append(item)
     fetch = list(dict.fromkeys(wanted))
     asked = set(fetch)
     fetch += [node for node in order if node not in asked and _held(node)]

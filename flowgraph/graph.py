@@ -47,7 +47,7 @@ class Node:
         self.memo: Any = None
         """The value, where it is known: for leaves, and after a run for nodes that a user holds. Walks stop here."""
         self.handle: Any = None
-        """A weak reference to the user's Tensor, or None."""
+        """A weak reference to the user's Tensor, or None; of a node with several results, one to the item of each."""
         self.symbolic = False
         """Whether the value depends on an input that is fed when a program runs."""
         self.depth = 0

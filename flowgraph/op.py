@@ -12,7 +12,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -88,7 +88,8 @@ COMBINES: dict[str, np.ufunc] = {
 class Monoid:
     """A way to reduce pieces one by one where the result alone is not enough to go on (a variance, a logsumexp).
 
-    All four are module-level functions; a state is a tuple of arrays of fixed shapes.
+    All four are module-level functions; a state is a tuple of arrays, whose lengths may differ from piece to piece: the
+    best 10 of 3 rows are 3. It is also how pieces of an op with several results become one.
     """
 
     partial: Callable[..., tuple[Any, ...]]
@@ -96,7 +97,7 @@ class Monoid:
     merge: Callable[[tuple[Any, ...], tuple[Any, ...]], tuple[Any, ...]]
     """`(left, right) -> state`: the state of two neighbouring pieces together."""
     finish: Callable[..., Any]
-    """`(state, **attrs) -> result`."""
+    """`(state, **attrs) -> result`; a tuple of them where the op has several."""
     identity: Callable[..., tuple[Any, ...]] | None = None
     """`(*operands of no rows, **attrs) -> state` of no piece at all; None where there is none."""
 
@@ -142,7 +143,10 @@ class Op:
     dtype: str | Callable[[Types, Mapping[str, Any]], tuple[tuple[np.dtype[Any], ...], Any]] = "promote"
     """`promote`, `float`, `bool`, `keep`, or a function that gives the operands' dtypes and the result's."""
     combine: str | Monoid | None = None
-    """How partial results become one when a contracted factor is cut; None: such factors stay whole."""
+    """How partial results become one when a contracted factor is cut; None: such factors stay whole.
+
+    Of several results, each becomes one in the named way; a monoid's state is that of all.
+    """
     gradient: Callable[..., Any] | None = None
     """`(g, out, *operands, **attributes it names) -> gradient of each operand`: tensors, or functions that make them.
 
@@ -273,6 +277,22 @@ def kernel_parameters(function: Callable[..., Any]) -> frozenset[str]:
     except (TypeError, ValueError):  # some builtins have no signature
         return frozenset()
     return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
+def monoid_of(op: Op, results: int) -> Monoid | None:
+    """The monoid by which pieces of `op` are reduced, given its number of results; None: by a ufunc alone, or not."""
+    if isinstance(op.combine, str):
+        return _of_each(op) if results > 1 else None
+    return op.combine
+
+
+@cache
+def _of_each(op: Op) -> Monoid:
+    return Monoid(op.kernel, partial(_merge_each, COMBINES[str(op.combine)]), tuple)
+
+
+def _merge_each(ufunc: np.ufunc, left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple([ufunc(a, b) for a, b in zip(left, right, strict=True)])
 
 
 @lru_cache(maxsize=65_536)

@@ -52,8 +52,10 @@ def map_fn(*operands: Any, body: Any, elems: int) -> Any:
 
 
 def map_sum(*operands: Any, body: Any, elems: int) -> Any:
-    rows = [run(body, *one, *operands[elems:])[0] for one in zip(*operands[:elems], strict=True)]
-    return np.sum(rows, axis=0) if rows else np.zeros(body.graph.outputs[0].type.shape)
+    rows = [run(body, *one, *operands[elems:]) for one in zip(*operands[:elems], strict=True)]
+    if not rows:
+        return alone([np.zeros(one.type.shape) for one in body.graph.outputs])
+    return alone([np.sum(one, axis=0) for one in zip(*rows, strict=True)])
 
 
 ORACLES: dict[str, Callable[..., Any]] = {

@@ -27,7 +27,7 @@ from flowgraph import eager, schedule
 from flowgraph.errors import FlowgraphError
 from flowgraph.factors import ELLIPSIS, Axis, Rule, parse
 from flowgraph.graph import Graph, Node, call_kernel, interpret, make_input, toposort
-from flowgraph.op import COMBINES, Monoid, Op, kernel_parameters
+from flowgraph.op import COMBINES, Op, kernel_parameters, monoid_of
 from flowgraph.partition.layout import legal_factors
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import TensorType, is_float, tensor_type
@@ -372,12 +372,13 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
         return np.ascontiguousarray(part).reshape(lengths(axes, array.shape, piece))
 
     parts = []
-    monoid = node.op.combine if isinstance(node.op.combine, Monoid) else None
+    monoid = monoid_of(node.op, len(node.types))
     contracted = factor in binding.contracted()
     for piece in pieces:
         cuts = [cut(one, axes, piece) for one, axes in zip(operands, binding.operands, strict=True)]
         if contracted and monoid is not None:
-            parts.append(monoid.partial(*cuts, **_keywords(node, monoid.partial)))
+            plain = monoid.partial is node.op.kernel
+            parts.append(call_kernel(node, cuts) if plain else monoid.partial(*cuts, **_keywords(node, monoid.partial)))
             continue
         at = spans(binding.results[0], node.type.shape, piece)
         shape = tuple(stop - start for start, stop, _ in at)
@@ -391,7 +392,9 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
         state = parts[0]
         for part in parts[1:]:
             state = monoid.merge(state, part)
-        return [np.asarray(monoid.finish(state, **_keywords(node, monoid.finish)), node.type.dtype)]
+        result = monoid.finish(state, **_keywords(node, monoid.finish))
+        results = result if len(node.types) > 1 else [result]
+        return [np.asarray(one, of_type.dtype) for one, of_type in zip(results, node.types, strict=True)]
     assert isinstance(node.op.combine, str)
     (total,) = parts[0]
     for (part,) in parts[1:]:

@@ -14,7 +14,7 @@ from flowgraph.kernel.bodies import define_body
 from flowgraph.kernel.memory import Memory, in_c_order
 from flowgraph.kernel.names import MESH_NUMBER, affine_text, tuple_text
 from flowgraph.kernel.stages import read_operands
-from flowgraph.op import COMBINES, Monoid, kernel_parameters
+from flowgraph.op import COMBINES, kernel_parameters, monoid_of
 from flowgraph.ops.body import Body
 from flowgraph.partition import COMMUNICATION, SPREAD, rows_of
 
@@ -59,7 +59,7 @@ class Block(Memory):
             self._size(node)
         elif node.op is ITEM or node.op.view is not None:
             self._view(node)
-        elif isinstance(node.op.combine, Monoid) and node in self.parts.partial and self.tiled is not None:
+        elif node in self.parts.partial and self.tiled is not None and monoid_of(node.op, len(node.types)) is not None:
             self._monoid(node)  # in a program of one tile the kernel has all rows at once
         elif node.op.name == "astype" and node.inputs[0] in self.numbers_of_host:
             out = self._fresh(node)
@@ -121,7 +121,9 @@ class Block(Memory):
         types = tuple(one.type for one in node.inputs)
         assert node.op.view is not None
         text = node.op.view(types, dict(node.attrs))
-        line = text.replace("{shape}", self.shape_text(node)).replace("{0}", self.array(source))
+        if "{shape}" in text:
+            text = text.replace("{shape}", self.shape_text(node))
+        line = text.replace("{0}", self.array(source))
         name = f"v{self.numbers[node]}"
         where = self._lines(node)
         copies = ".reshape(" in text and not in_c_order(source)
@@ -132,21 +134,24 @@ class Block(Memory):
         self.text[node] = name
 
     def _monoid(self, node: Node) -> None:
-        monoid = node.op.combine
-        assert isinstance(monoid, Monoid)
+        monoid = monoid_of(node.op, len(node.types))
+        assert monoid is not None
         name = f"m{self.numbers[node]}"
         self.body.append(
-            (f"{name} = {self.names.function(monoid.partial)}({self._arguments(node, monoid.partial)})", node)
+            (f"{name} = tuple({self.names.function(monoid.partial)}({self._arguments(node, monoid.partial)}))", node)
         )
         self.text[node] = name
 
     def finish_monoid(self, node: Node, state: str) -> str:
-        """The line that turns the merged state of a monoid into its result."""
-        monoid = node.op.combine
-        assert isinstance(monoid, Monoid)
+        """The line that turns the merged state of a monoid into its result, or into the list of its results."""
+        monoid = monoid_of(node.op, len(node.types))
+        assert monoid is not None
         attrs = self._keywords(node, monoid.finish)
         call = f"{self.names.function(monoid.finish)}({', '.join([state, *attrs])})"
-        return f"array({call}, {self.names.dtype(node.type.dtype)})"
+        dtypes = [self.names.dtype(one.dtype) for one in node.types]
+        if len(dtypes) > 1:
+            return f"[array(one, dtype) for one, dtype in zip({call}, {tuple_text(dtypes)})]"
+        return f"array({call}, {dtypes[0]})"
 
     def _arguments(self, node: Node, function: Any) -> str:
         return ", ".join([*(self.array(one) for one in read_operands(node)), *self._keywords(node, function)])

@@ -20,7 +20,7 @@ MESH_NUMBER = {dim.name: number for number, dim in enumerate(MESHES)}
 _RESERVED = re.compile(
     "[A-Za-z]{1,2}[0-9]+|x[0-9]+_[0-9]+|(?:acc|state|history|body)[0-9]+|(?:bool|complex)[0-9]*|"
     "start|rows|leaf_tiles|stack|push|size|low|steps?|starts|one|program|window|(?:loop|whole)_.*|Stack|MERGES|"
-    "range|min|float|" + "|".join(keyword.kwlist)
+    "range|min|float|tuple|zip|dtype|" + "|".join(keyword.kwlist)
 )
 """Names that kernels give to things of their own, or expect to mean what they always mean."""
 

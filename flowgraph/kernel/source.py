@@ -16,7 +16,7 @@ from flowgraph.kernel.memory import Line
 from flowgraph.kernel.merge import Stack
 from flowgraph.kernel.names import MESH_NUMBER, Names, affine_text, tuple_text
 from flowgraph.kernel.stages import Loop, Stages, read_operands
-from flowgraph.op import Monoid
+from flowgraph.op import monoid_of
 from flowgraph.partition import GATHER, Partitioned, rows_of
 from flowgraph.schedule import Schedule
 from flowgraph.types import Dim
@@ -118,8 +118,9 @@ class Emitter:
         places: dict[Node, tuple[int, str, str]] = {}
         measure = Block(self.parts, self.plan, self.numbers, Names())
         for node in partials:
-            if isinstance(node.op.combine, Monoid):
-                entries.append((node.op.combine.merge, None))
+            monoid = monoid_of(node.op, len(node.types))
+            if monoid is not None:
+                entries.append((monoid.merge, None))
                 counts.append(_Count())
                 places[node] = (len(entries) - 1, "", "")
                 continue

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from flowgraph.graph import Node, value_bytes
+from flowgraph.graph import ITEM, Node, value_bytes
 from flowgraph.op import shape_only
 from flowgraph.partition import COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned
 
@@ -208,12 +208,17 @@ class _Loops:
         )
 
     def _worth_storing(self, node: Node) -> bool:
-        """Whether writing and reading back the rows of `node` is faster than computing them again."""
-        if node.op.view is not None:
+        """Whether writing and reading back the rows of `node` is faster than computing them again.
+
+        Of an op with several results each is stored by itself, but it is all of them or none: an op that is computed
+        again for one gives the others as well.
+        """
+        made = node.inputs[0] if node.op is ITEM else node
+        if made.op.view is not None or (made is node and len(node.types) > 1):
             return False
-        seconds = 2 * value_bytes(node.type) / BYTES_PER_SECOND
+        seconds = 2 * sum(map(value_bytes, made.types)) / BYTES_PER_SECOND
         again = 0.0
-        stack, seen = [node], set()
+        stack, seen = [made], set()
         while stack:
             one = stack.pop()
             if one in seen or one.is_leaf or self.parts.mesh(one) is None:

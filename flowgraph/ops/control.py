@@ -356,7 +356,8 @@ def _sample_sum() -> Any:
     body = Traced(lambda x, y, w: x.T @ (y * (x @ w)), [x, y, w], "a sample").body
     attrs = {"body": body, "elems": 2}
     types = [(tensor_type((n, 4, 3), np.float64), tensor_type((n, 4, 2), np.float64), w) for n in (5, 1, 0)]
-    return [(one, attrs) for one in types]
+    two = Traced(lambda x, y, w: (x.T @ y, (y * (x @ w)).sum()), [x, y, w], "a sample").body
+    return [*((one, attrs) for one in types), (types[0], {"body": two, "elems": 2})]
 
 
 sum_op: Op = define(

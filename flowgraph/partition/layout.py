@@ -167,6 +167,6 @@ def picked(node: Node) -> int:
 def legal_factors(node: Node, binding: Binding) -> frozenset[str]:
     """The factors of `node` that may be cut: a contracted one only where the op says how partial results combine."""
     legal = set(binding.cuttable())
-    if node.op.combine is None or len(node.types) > 1:
+    if node.op.combine is None:
         legal -= binding.contracted()
     return frozenset(legal)
