@@ -42,6 +42,7 @@ from flowgraph.ops import (
     stateless,
     subscript,
     trig,
+    unwinding,
     windows,
 )
 
@@ -85,5 +86,6 @@ __all__ = [
     "stateless",
     "subscript",
     "trig",
+    "unwinding",
     "windows",
 ]

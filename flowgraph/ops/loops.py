@@ -73,8 +73,8 @@ def while_loop(
     """`loop_vars` after `body(*loop_vars)` replaced them as long as `cond(*loop_vars)` was true.
 
     `loop_vars` is a list or tuple of tensors or structures of them; a single tensor is taken for the one variable.
-    Where values are known Python runs the loop. While a `function` is traced it becomes one operation, whose gradient
-    needs `maximum_iterations`, the bound on what is stored.
+    Where values are known Python runs the loop. While a `function` is traced it becomes one operation. Its gradient
+    runs the loop again and keeps the states of every turn; with `maximum_iterations` it is a scan over so many.
 
     >>> import flowgraph as fg
     >>> half = fg.function(lambda x: fg.while_loop(lambda x: x > 1.0, lambda x: x / 2, x))

@@ -48,10 +48,16 @@ def _of_scan(attrs: dict[str, Any], kept: list[int]) -> dict[str, Any]:
     return {"body": attrs["body"].with_outputs([*range(states), *stacks]), "keep": keep}
 
 
+def _of_while(attrs: dict[str, Any], kept: list[int]) -> dict[str, Any]:
+    """The turns need all states; a count of the turns that nobody asks for is no result."""
+    return {"keep": tuple(attrs["keep"][one] for one in kept)}
+
+
 _RULES: dict[str, Callable[[dict[str, Any], list[int]], dict[str, Any]]] = {
     "cond": _of_cond,
     "map_fn": _of_map,
     "scan": _of_scan,
+    "while_loop": _of_while,
 }
 
 
