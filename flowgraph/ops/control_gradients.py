@@ -17,18 +17,10 @@ from flowgraph.context import Hooks
 from flowgraph.graph import Graph
 from flowgraph.op import OPS
 from flowgraph.ops.body import Body, Traced, joined
-from flowgraph.ops.differentiate import zeros_of
+from flowgraph.ops.differentiate import is_zero, zeros_of
 from flowgraph.ops.shape import concat, reshape
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import is_float, tensor_type
-
-
-def is_zero(x: Tensor) -> bool:
-    """Whether `x` is known to be zero: the gradient of a result that nobody used."""
-    node = x.node
-    while node.op.name in ("broadcast_like", "broadcast_to"):
-        node = node.inputs[0]
-    return node.op.name == "constant" and node.attr("value") == 0
 
 
 def results_of(made: Any) -> list[Tensor]:
