@@ -237,8 +237,11 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _kinds(value: Any) -> Any:
-    """The types of a value and of what it holds: 2, 2.0 and True are equal, and not the same attribute."""
-    return tuple([_kinds(one) for one in value]) if type(value) is tuple else type(value)
+    """The types of a value and of what it holds: 2, 2.0 and True are equal, and not the same attribute.
+
+    Bodies say themselves what tells equal ones apart.
+    """
+    return tuple([_kinds(one) for one in value]) if type(value) is tuple else getattr(value, "told_apart", type(value))
 
 
 def infer(op: Op, types: Types, given: Attrs) -> Inferred:

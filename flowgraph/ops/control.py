@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from flowgraph.errors import DTypeError, ShapeError
+from flowgraph.graph import Node
 from flowgraph.op import Op, Types, define
 from flowgraph.ops import control_gradients as rules
 from flowgraph.ops.axes import Axes
-from flowgraph.ops.body import Body, Traced, joined
+from flowgraph.ops.body import Body, Traced, check_states, joined, made_by
 from flowgraph.types import Size, tensor_type
 
 Array = np.ndarray[Any, Any]
@@ -48,12 +49,19 @@ def _cond_attrs(pred: Any, /, *types: Any, true: Body, false: Body, shapes: Any 
         )
     bodies = true.retyped(types), false.retyped(types)
     if bodies[0].gives != bodies[1].gives:
+        one, other = (_made(body.graph.outputs) for body in bodies)
         raise ShapeError(
             "cond of two branches",
-            f"one gives {_listed(bodies[0].gives)}, the other {_listed(bodies[1].gives)}",
+            f"one gives {one}, the other {other}",
             "Let both return tensors of the same shapes and dtypes.",
         )
     return {"true": bodies[0], "false": bodies[1]} | described(bodies[0].gives)
+
+
+def _made(outputs: Sequence[Node]) -> str:
+    """The results of a body, and where its lines make them."""
+    shown = [f"{node.type}{'' if node.is_leaf else f' by {made_by(node)}'}" for node in outputs]
+    return ", ".join(shown) or "nothing"
 
 
 def _listed(types: Types) -> str:
@@ -111,22 +119,10 @@ def _while_attrs(
         raise DTypeError(
             "a while_loop", f"its condition gives {_listed(test.gives)}, not one boolean", "Reduce it: fg.max(x) > 0."
         )
-    check_states("a while_loop", body.gives, types[:states])
+    check_states("a while_loop", body.graph.outputs, types[:states])
     kept = tuple(range(states)) if keep is None else tuple(keep)
     own = {"test": test, "body": body, "states": states, "limit": limit, "keep": kept}
     return own | described([body.gives[one] for one in kept])
-
-
-def check_states(what: str, gives: Types, takes: Types) -> None:
-    """Raise ShapeError or DTypeError where a turn of a loop changes the type of a state."""
-    for number, (new, old) in enumerate(zip(gives, takes, strict=True)):
-        if new != old:
-            error = ShapeError if new.shape != old.shape else DTypeError
-            raise error(
-                f"{what} over a state of type {old}",
-                f"its body makes it {new} (state {number})",
-                "Let the body keep shapes and dtypes, and start with what it returns (fg.cast, fg.zeros).",
-            )
 
 
 def _while_factors(types: Any, attrs: Any) -> str:
@@ -211,7 +207,7 @@ def _scan_attrs(
         count, element = _elements(types[states : states + elems], elems, "a scan")
     takes = (*types[:states], *element, *types[states + elems :])
     body = body.retyped(takes)
-    check_states("a scan", body.gives[:states], takes[:states])
+    check_states("a scan", body.graph.outputs[:states], takes[:states])
     gives = [*body.gives[:states]]
     gives += [tensor_type((count, *one.shape), one.dtype) for one in body.gives[states:]]
     kept = tuple(range(len(gives))) if keep is None else tuple(keep)

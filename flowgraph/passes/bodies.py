@@ -68,7 +68,10 @@ def inside(graph: Graph, passes: Callable[[Graph], Graph]) -> Graph:
         if not any(isinstance(value, Body) for _, value in node.attrs):
             return node if inputs == node.inputs else make_node(node.op, inputs, node.attrs, node.where)
         attrs = tuple(
-            [(name, _better(value, passes) if isinstance(value, Body) else value) for name, value in node.attrs]
+            [
+                (name, _better(value, passes, value.told_apart) if isinstance(value, Body) else value)
+                for name, value in node.attrs
+            ]
         )
         return make_node(node.op, inputs, attrs, node.where)
 
@@ -76,5 +79,5 @@ def inside(graph: Graph, passes: Callable[[Graph], Graph]) -> Graph:
 
 
 @lru_cache(maxsize=512)
-def _better(body: Body, passes: Callable[[Graph], Graph]) -> Body:
+def _better(body: Body, passes: Callable[[Graph], Graph], told_apart: int) -> Body:
     return Body(passes(body.graph))
