@@ -63,12 +63,15 @@ def _equal_to_itself(value: Any) -> Any:
 
 
 def _kinds(value: Any) -> Any:
-    """What equal values may differ in: the type, and the sign of a zero; of a tuple, those of what it holds."""
+    """What equal values may differ in: the type, and the sign of a zero; of a tuple, those of what it holds.
+
+    Bodies say themselves what tells equal ones apart.
+    """
     if isinstance(value, tuple):
         return tuple([_kinds(one) for one in value])
     if type(value) is float:
         return float if value else repr(value)
-    return repr(value) if type(value) is complex else type(value)
+    return repr(value) if type(value) is complex else getattr(value, "told_apart", type(value))
 
 
 Types = tuple[TensorType, ...]

@@ -33,6 +33,7 @@ from flowgraph.ops import (
     reduce,
     rounding,
     scanning,
+    segment_scans,
     segments,
     sets,
     shape,
@@ -43,6 +44,7 @@ from flowgraph.ops import (
     stateless,
     subscript,
     trig,
+    unwinding,
     windows,
 )
 
@@ -77,6 +79,7 @@ __all__ = [
     "reduce",
     "rounding",
     "scanning",
+    "segment_scans",
     "segments",
     "sets",
     "shape",
@@ -87,5 +90,6 @@ __all__ = [
     "stateless",
     "subscript",
     "trig",
+    "unwinding",
     "windows",
 ]

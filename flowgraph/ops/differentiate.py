@@ -206,6 +206,14 @@ def zeros_of(x: Tensor) -> Tensor:
     return broadcast_like(tensor_of(scalar(0, x.dtype)), x) if x.ndim else tensor_of(scalar(0, x.dtype))
 
 
+def is_zero(x: Tensor) -> bool:
+    """Whether `x` is known to be zero: the gradient of a result that nobody used."""
+    node = x.node
+    while node.op.name in ("broadcast_like", "broadcast_to"):
+        node = node.inputs[0]
+    return node.op.name == "constant" and node.attr("value") == 0
+
+
 def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", "a function")
 

@@ -11,8 +11,8 @@ from flowgraph import tree
 from flowgraph.apply import apply, convert
 from flowgraph.context import ACTIVE
 from flowgraph.errors import DTypeError, ShapeError, UsageError
-from flowgraph.ops.body import Traced, joined
-from flowgraph.ops.control import check_states, cond_op, while_op
+from flowgraph.ops.body import Traced, check_states, joined
+from flowgraph.ops.control import cond_op, while_op
 from flowgraph.ops.control_gradients import map_call, results_of, scan_call
 from flowgraph.ops.shape import concat, expand_dims
 from flowgraph.tensor import Tensor, tensor_of
@@ -73,8 +73,8 @@ def while_loop(
     """`loop_vars` after `body(*loop_vars)` replaced them as long as `cond(*loop_vars)` was true.
 
     `loop_vars` is a list or tuple of tensors or structures of them; a single tensor is taken for the one variable.
-    Where values are known Python runs the loop. While a `function` is traced it becomes one operation, whose gradient
-    needs `maximum_iterations`, the bound on what is stored.
+    Where values are known Python runs the loop. While a `function` is traced it becomes one operation. Its gradient
+    runs the loop again and keeps the states of every turn; with `maximum_iterations` it is a scan over so many.
 
     >>> import flowgraph as fg
     >>> half = fg.function(lambda x: fg.while_loop(lambda x: x > 1.0, lambda x: x / 2, x))
@@ -107,7 +107,7 @@ def _while_here(cond: Callable[..., Any], turn: Callable[[Any], Any], state: Any
     types = [one.type for one in tree.flatten(state)]
     while (limit is None or turns < limit) and bool(_single(cond(*state))):
         state = tree.map_structure(convert, turn(state))
-        check_states("a while_loop", tuple(one.type for one in tree.flatten(state)), tuple(types))
+        check_states("a while_loop", [one.node for one in tree.flatten(state)], tuple(types))
         turns += 1
     return state
 
@@ -197,7 +197,7 @@ def _scanned(fn: Callable[..., Any], elems: Any, xs: list[Tensor], state: Any, r
     types = [one.type for one in init] + [_element(one) for one in xs] + [_INDEX]
     traced = Traced(turn, types, "the body of a scan")
     operands, count = _with_index(traced, xs, states)
-    check_states("a scan", traced.body.gives[:states], tuple(one.type for one in init))
+    check_states("a scan", traced.body.graph.outputs[:states], tuple(one.type for one in init))
     last, ys, _ = scan_call(traced.body, init, operands, [tensor_of(n) for n in traced.captured], count, reverse)
     return tree.unflatten(state, last), tree.unflatten(form[0], ys)
 

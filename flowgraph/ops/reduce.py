@@ -12,6 +12,7 @@ from flowgraph.context import Hooks
 from flowgraph.errors import ShapeError
 from flowgraph.op import Call, Monoid, Op, define
 from flowgraph.ops import numerics, rules
+from flowgraph.ops.complex import conj
 from flowgraph.ops.elementwise import exp, sqrt, where
 from flowgraph.ops.rules import common_float
 from flowgraph.ops.scanning import cumulative_prod, summed_dtype, whole_axis
@@ -129,7 +130,9 @@ prod: Op = define(
     dtype=summed_dtype,
     combine="multiply",
     call=_reduce_call(np.multiply),
-    gradient=lambda g, out, x, axes, keepdims: ((spread(g, x, axes, keepdims) * _others(x, axes) if axes else g),),
+    gradient=lambda g, out, x, axes, keepdims: (
+        (spread(g, x, axes, keepdims) * conj(_others(x, axes)) if axes else g),
+    ),
     samples=lambda: [
         *_samples(),
         (((3, 4),), {"axis": ()}),

@@ -9,6 +9,7 @@ import numpy as np
 from flowgraph.apply import convert
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Op, define
+from flowgraph.ops.complex import conj
 from flowgraph.ops.shape import concat
 from flowgraph.tensor import Tensor
 from flowgraph.types import DEFAULT_INT, Dim, Size, affine, as_dtype, normal_axis
@@ -112,8 +113,10 @@ def _prod_gradient(
 ) -> Any:
     """Without a division, so that zeros do no harm.
 
-    With p_i = x_0 ... x_i the gradient of x_k is p_{k-1} s_k, where s_k = g_k + x_{k+1} s_{k+1}.
+    With p_i = x_0 ... x_i the gradient of x_k is p_{k-1} s_k, where s_k = g_k + x_{k+1} s_{k+1}; of complex numbers
+    these are the conjugates.
     """
+    x = conj(x)
     back = along(axis, slice(None, None, -1))
     if reverse:
         g, x = g[back], x[back]
@@ -229,7 +232,7 @@ def _recurrence(a: Any, b: Any, axis: int, backward: bool) -> Any:
 
 
 def _recurrence_gradient(g: Tensor, out: Tensor, a: Tensor, b: Tensor, axis: int, backward: bool) -> Any:
-    share = recurrence(a, g, axis=axis, backward=not backward)
+    share, out = recurrence(conj(a), g, axis=axis, backward=not backward), conj(out)
     pair = (share, out) if not backward else (out, share)
     return (lambda: pair[0] * shift(pair[1], axis=axis, by=1), share)
 

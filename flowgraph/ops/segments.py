@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 
 from flowgraph.apply import convert, freeze
+from flowgraph.context import Hooks
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.ops.comparison import equal
+from flowgraph.ops.complex import conj
 from flowgraph.ops.create import arange, cast, zeros
+from flowgraph.ops.differentiate import attach
 from flowgraph.ops.elementwise import where
 from flowgraph.ops.gather import index_tensor, nd_indices
 from flowgraph.ops.picking import INDEX, gather_at, picked_shape, scatter_at, set_at
+from flowgraph.ops.segment_scans import products_of_others
 from flowgraph.ops.shape import broadcast_to, checked_shape, expand_dims, reshape
 from flowgraph.ops.subscript import mask_positions
 from flowgraph.tensor import Tensor
@@ -165,14 +169,27 @@ def _extreme_gradient(g: Tensor, out: Tensor, x: Tensor, ids: Tensor, num_segmen
     return (lambda: hit * _of_rows(g / where(count == 0, 1, count), ids), None)
 
 
-def _prod_gradient(g: Tensor, out: Tensor, x: Tensor, ids: Tensor, num_segments: int) -> Any:
-    """The product of the others: what is not 0 divided by the element, or whole where the element is the only 0."""
+def _others(x: Tensor, ids: Tensor, num_segments: int) -> Tensor:
+    """For each element the product of the others of its segment.
+
+    What is not 0 divided by the element, or whole where the element is the only 0. Derivatives of that are wrong at 0,
+    so they are those of running products.
+    """
     zero = x == 0
     safe = where(zero, 1, x)
     zeros_of = _of_rows(unsorted_segment_sum(zero.astype(INDEX), ids, num_segments), ids)
     product = _of_rows(unsorted_segment_prod(safe, ids, num_segments), ids)
     others = where(zeros_of == zero.astype(INDEX), product / safe, 0)
-    return (lambda: where(_kept(ids, x), others * _of_rows(g, ids), 0), None)
+
+    def rule(g: Tensor) -> list[Tensor]:
+        found: Tensor = Hooks.gradient(products_of_others(x, ids), x, g)
+        return [found]
+
+    return attach([others], [x], rule, "unsorted_segment_prod")[0]
+
+
+def _prod_gradient(g: Tensor, out: Tensor, x: Tensor, ids: Tensor, num_segments: int) -> Any:
+    return (lambda: where(_kept(ids, x), conj(_others(x, ids, num_segments)) * _of_rows(g, ids), 0), None)
 
 
 def _segment(name: str, kernel: Any, combine: str, gradient: Any, text: str) -> Op:
