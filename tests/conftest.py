@@ -30,8 +30,11 @@ settings.load_profile("ci")
 
 @pytest.fixture(scope="session", autouse=True)
 def _dask_settings() -> Iterator[None]:
-    """Refuses keys that dask can only make at random: such a task would never be found again after a restart."""
-    with dask.config.set({"tokenize.ensure-deterministic": True}):
+    """Refuses keys that dask can only make at random: such a task would never be found again after a restart.
+
+    Workers do not profile themselves, which they do all the time, even where there is nothing to do.
+    """
+    with dask.config.set({"tokenize.ensure-deterministic": True, "distributed.worker.profile.enabled": False}):
         yield
 
 
