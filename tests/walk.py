@@ -1,6 +1,7 @@
 """The checks that every operation must pass, as functions of one call of an op. `test_ops.py` walks the table by them.
 
 samples(op)        the calls to make: from `Op.samples`, else from the factor string
+each               one check of several samples: thousands of tests would each cost more than what they check
 check_types        kernels return the shapes and dtypes that the definition says
 check_value        reference and program agree with an oracle
 check_gradient     first and second derivatives agree with central differences
@@ -15,7 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,6 +94,16 @@ def samples(op: Op) -> list[Sample]:
     if not isinstance(op.factors, str):
         raise AssertionError(f"the factors of {op.name} depend on its attributes: define it with `samples=`")
     return [Sample(op, shapes) for shapes in shapes_of(parse(op.factors))]
+
+
+def each(some: Iterable[Sample], check: Callable[[Sample], object]) -> None:
+    """Make `check` of all samples; an error says in a note whose it is."""
+    for sample in some:
+        try:
+            check(sample)
+        except BaseException as error:  # pytest's own kinds of failure are not Exceptions
+            error.add_note(f"the sample: {sample}")
+            raise
 
 
 ELLIPSES: dict[int, tuple[tuple[Any, ...], ...]] = {
