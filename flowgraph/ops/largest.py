@@ -1,4 +1,4 @@
-"""The k largest elements of lines, and where they stand. A line may be cut: k of each piece are enough to go on."""
+"""The k largest elements of lines, which may be cut: the k largest of each piece are enough to go on."""
 
 from __future__ import annotations
 
