@@ -50,14 +50,14 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *
         return true_fn(*operands) if bool(test) else false_fn(*operands)
     given: list[Any] = []
 
-    def branch(function: Callable[..., Any]) -> Traced:
+    def traced(function: Callable[..., Any]) -> Traced:
         def run() -> Any:
             given.append(function(*operands))
             return _like(given[-1], given[0])
 
         return Traced(run, [], "a branch of cond", hoist=False)
 
-    one, other = branch(true_fn), branch(false_fn)
+    one, other = traced(true_fn), traced(false_fn)
     if one.form != other.form:
         raise UsageError(
             "cond of two branches",
