@@ -4,8 +4,8 @@ The gradients are those of M. B. Giles (2008, see solvers.py), I. Murray, "Diffe
 decomposition" (arXiv:1602.07527), H.-J. Liao et al., "Differentiable programming tensor networks" (arXiv:1903.09650,
 for qr), J. Townsend, "Differentiating the singular value decomposition" (2016) and Z.-Q. Wan and S.-X. Zhang,
 "Automatic differentiation for complex valued SVD" (arXiv:1909.02659). They hold where the rank is full and the values
-differ; a pair of equal values adds nothing. Vectors are determined up to their signs, complex ones up to phases: only
-functions that do not depend on these have gradients.
+differ; a pair of equal values adds nothing, and so does a singular value of 0. Vectors are determined up to their
+signs, complex ones up to phases: only functions that do not depend on these have gradients.
 """
 
 from __future__ import annotations
@@ -107,8 +107,12 @@ def _eigh(x: Array) -> tuple[Array, Array]:
 
 def _inverse_differences(values: Tensor) -> Tensor:
     """1 / (value j - value i) at (i, j); 0 where they are equal, on the diagonal above all."""
-    differences = expand_dims(values, -2) - expand_dims(values, -1)
-    return where(differences == 0, 0, 1 / where(differences == 0, 1, differences))  # type: ignore[no-any-return]
+    return _inverse(expand_dims(values, -2) - expand_dims(values, -1))
+
+
+def _inverse(x: Tensor) -> Tensor:
+    """1 / x, and 0 where x is 0."""
+    return where(x == 0, 0, 1 / where(x == 0, 1, x))  # type: ignore[no-any-return]
 
 
 def _eigh_gradient(g: Any, out: Any, x: Tensor) -> Any:
@@ -281,17 +285,17 @@ def _svd_gradient(g: Any, out: Any, x: Tensor, full_matrices: bool) -> Any:
             "Use full_matrices=False.",
         )
     v, inner = adjoint(vh), adjoint(u) @ gu
-    between = _inverse_differences(s * s)
+    between, inverse = _inverse_differences(s * s), _inverse(s)
     turns_u, turns_v = ((part - adjoint(part)) * between for part in (inner, vh @ adjoint(gvh)))
     middle = _scaled(turns_u, s) + expand_dims(s, -1) * turns_v + diag(gs)
     if x.dtype.kind == "c":  # the phase that a vector of u takes over from one of vh
-        middle = middle + diag(imag(diagonal(inner)) / s) * 1j
+        middle = middle + diag(imag(diagonal(inner)) * inverse) * 1j
     total = u @ middle @ vh
     if rows > columns:  # what lies outside of the space of u
-        outside = _scaled(gu, 1 / s)
+        outside = _scaled(gu, inverse)
         total = total + (outside - u @ (adjoint(u) @ outside)) @ vh
     if columns > rows:
-        outside = expand_dims(1 / s, -1) * gvh
+        outside = expand_dims(inverse, -1) * gvh
         total = total + u @ (outside - (outside @ v) @ vh)
     return (total,)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,16 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *
         )
     if not test.node.symbolic:
         return true_fn(*operands) if bool(test) else false_fn(*operands)
-    one, other = (Traced(lambda f=f: f(*operands), [], "a branch of cond", hoist=False) for f in (true_fn, false_fn))
+    given: list[Any] = []
+
+    def traced(function: Callable[..., Any]) -> Traced:
+        def run() -> Any:
+            given.append(function(*operands))
+            return _like(given[-1], given[0])
+
+        return Traced(run, [], "a branch of cond", hoist=False)
+
+    one, other = traced(true_fn), traced(false_fn)
     if one.form != other.form:
         raise UsageError(
             "cond of two branches",
@@ -90,7 +99,7 @@ def while_loop(
         given = body(*current)
         new = (given,) if alone or (len(current) == 1 and not isinstance(given, list | tuple)) else given
         _same_structure("a while_loop", new, state)
-        return tree.unflatten(state, tree.flatten(new))
+        return _like(new, state)
 
     state = tree.map_structure(convert, state)
     leaves = tree.flatten(state)
@@ -135,10 +144,30 @@ def _while_in_graph(
 
 
 def _form(structure: Any) -> Any:
-    """The form of a structure, in which a list is a tuple: a body may return either, as in TensorFlow."""
-    if isinstance(structure, list | tuple) and not hasattr(structure, "_fields"):
-        return tuple([_form(one) for one in structure])
-    return tree.form(structure, lambda leaf: None)
+    """The form of a structure, in which a list is a tuple and the keys of a dict have no order.
+
+    A body may return either, as in TensorFlow. None is told from a tensor.
+    """
+    if isinstance(structure, Mapping):
+        return (dict, frozenset((key, _form(one)) for key, one in structure.items()))
+    if isinstance(structure, list | tuple):
+        named = type(structure) if hasattr(structure, "_fields") else tuple
+        return (named, *[_form(one) for one in structure])
+    return structure is not None
+
+
+def _in_order(new: Any, old: Any) -> list[Any]:
+    """The leaves of `new` in the order in which `old`, of the same form, has its own."""
+    if isinstance(old, Mapping):
+        return [leaf for key, one in old.items() for leaf in _in_order(new[key], one)]
+    if isinstance(old, list | tuple):
+        return [leaf for one, other in zip(new, old, strict=True) for leaf in _in_order(one, other)]
+    return [new]
+
+
+def _like(new: Any, old: Any) -> Any:
+    """`new` in the structure of `old` where their forms agree, and else as it is."""
+    return tree.unflatten(old, _in_order(new, old)) if _form(new) == _form(old) else new
 
 
 def _same_structure(what: str, new: Any, old: Any) -> None:
@@ -191,8 +220,9 @@ def _scanned(fn: Callable[..., Any], elems: Any, xs: list[Tensor], state: Any, r
             )
         new, output = given if outputs else (given, given)
         _same_structure("a scan", new, state)
-        form.append(output)
-        return [*tree.flatten(new), *tree.flatten(output)]
+        new = _like(new, state)
+        form.append(output if outputs else new)
+        return [*tree.flatten(new), *tree.flatten(form[0])]
 
     types = [one.type for one in init] + [_element(one) for one in xs] + [_INDEX]
     traced = Traced(turn, types, "the body of a scan")
