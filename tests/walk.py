@@ -375,7 +375,9 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
     parts = []
     monoid = node.op.combine if isinstance(node.op.combine, Monoid) else None
     contracted = factor in binding.contracted()
-    cuts_of = [[cut(one, axes, piece) for one, axes in zip(operands, binding.operands, strict=True)] for piece in pieces]
+    cuts_of = [
+        [cut(one, axes, piece) for one, axes in zip(operands, binding.operands, strict=True)] for piece in pieces
+    ]
     entering = _entering(node, cuts_of) if factor in binding.running() else [{}] * len(pieces)
     for piece, cuts, before in zip(pieces, cuts_of, entering, strict=True):
         if contracted and monoid is not None:

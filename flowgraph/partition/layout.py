@@ -172,7 +172,7 @@ def picked(node: Node) -> int:
 def legal_factors(node: Node, binding: Binding) -> frozenset[str]:
     """The factors of `node` that may be cut.
 
-    A contracted one only where the op says how partial results combine, a running one only where it says what its pieces
+    A contracted one only where the op says how partial results combine, a running one only where it says what pieces
     hand on.
     """
     legal = set(binding.cuttable())
