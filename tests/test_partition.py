@@ -287,3 +287,15 @@ def test_even_shards_begin_at_round_numbers() -> None:
 def test_nobody_wishes_for_nothing() -> None:
     assert cut_rows(0, 8, 1) == ((0, 0),)
     assert cut_rows(0, 8, (0, 0)) == ((0, 0), (0, 0))
+
+
+def test_what_runs_along_its_cut_axis_takes_what_comes_before() -> None:
+    parts = partitioned(lambda x: fg.cumsum(fg.tanh(x)), {"x": (1000, 3)})
+    assert lines(parts) == [
+        "x[rows .]", "tanh[rows .]", "cumulative_sum_carry[. .] partial rows",
+        "combine[. .]", "before[rows .]", "cumulative_sum[rows .]",
+    ]  # fmt: skip
+    assert loops(parts) == [
+        [("rows", ["tanh", "cumulative_sum_carry"])],
+        [("rows", ["tanh", "before", "cumulative_sum"])],
+    ]
