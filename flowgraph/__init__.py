@@ -39,7 +39,7 @@ from flowgraph import (
     spellings as _spellings,
 )
 from flowgraph.graph import interpret as interpret
-from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
+from flowgraph.op import OPS as OPS, Call as Call, Carry as Carry, Monoid as Monoid, define as define
 from flowgraph.ops.activations import *
 from flowgraph.ops.comparison import *
 from flowgraph.ops.complex import *
@@ -58,6 +58,7 @@ from flowgraph.ops.loops import *
 from flowgraph.ops.matrices import *
 from flowgraph.ops.nn import *
 from flowgraph.ops.norms import *
+from flowgraph.ops.quantiles import *
 from flowgraph.ops.random import set_seed as set_seed
 from flowgraph.ops.rearrange import *
 from flowgraph.ops.reduce import *

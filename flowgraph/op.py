@@ -106,6 +106,17 @@ class Monoid:
 
 
 @dataclass(frozen=True, slots=True)
+class Carry:
+    """How an op goes on from piece to piece of a running axis: what each hands to those behind it."""
+
+    pieces: Monoid
+    """`partial` gives what one piece hands on, `merge` joins that of neighbours along a new first axis, and `finish` is
+    what enters each piece but the first, of which the kernel takes one entry, or none, as `before`."""
+    backward: Callable[[Mapping[str, Any]], bool]
+    """Whether, with these attributes, the last piece is the first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """How a kernel writes an operation: a line of Python over `{0}`, `{1}` (operands), `{out}`, the names in `use`."""
 
@@ -150,6 +161,8 @@ class Op:
 
     Of several results, each becomes one in the named way; a monoid's state is that of all.
     """
+    carry: Carry | None = None
+    """What pieces of a running factor, `{a}`, hand on; None: such factors stay whole."""
     gradient: Callable[..., Any] | None = None
     """`(g, out, *operands, **attributes it names) -> gradient of each operand`: tensors, or functions that make them.
 

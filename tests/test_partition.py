@@ -319,3 +319,15 @@ def test_the_whole_of_a_cut_leaf_is_not_gathered() -> None:
     assert len(found.loops) == 1
     assert [node.op.name for node in found.whole[0]] == ["getitem", "transpose"]
     assert [node.op.name for node in found.loops[0][0].nodes] == ["tanh", "matmul"]
+
+
+def test_what_runs_along_its_cut_axis_takes_what_comes_before() -> None:
+    parts = partitioned(lambda x: fg.cumsum(fg.tanh(x)), {"x": (1000, 3)})
+    assert lines(parts) == [
+        "x[rows .]", "tanh[rows .]", "cumulative_sum_carry[. .] partial rows",
+        "combine[. .]", "before[rows .]", "cumulative_sum[rows .]",
+    ]  # fmt: skip
+    assert loops(parts) == [
+        [("rows", ["tanh", "cumulative_sum_carry"])],
+        [("rows", ["tanh", "before", "cumulative_sum"])],
+    ]

@@ -18,7 +18,8 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -385,15 +386,20 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
     parts = []
     monoid = monoid_of(node.op, len(node.types))
     contracted = factor in binding.contracted()
-    for piece in pieces:
-        cuts = [cut(one, axes, piece) for one, axes in zip(operands, binding.operands, strict=True)]
+    cuts_of = [
+        [cut(one, axes, piece) for one, axes in zip(operands, binding.operands, strict=True)] for piece in pieces
+    ]
+    entering = _entering(node, cuts_of) if factor in binding.running() else [{}] * len(pieces)
+    for piece, cuts, before in zip(pieces, cuts_of, entering, strict=True):
         if contracted and monoid is not None:
             plain = monoid.partial is node.op.kernel
             parts.append(call_kernel(node, cuts) if plain else monoid.partial(*cuts, **_keywords(node, monoid.partial)))
             continue
         at = spans(binding.results[0], node.type.shape, piece)
         shape = tuple(stop - start for start, stop, _ in at)
-        parts.append([np.asarray(one) for one in call_kernel(node, cuts, shape, at)])
+        kernel = replace(node.op, kernel=partial(node.op.kernel, **before)) if before else node.op
+        own = Node(kernel, node.inputs, node.attrs, node.types)
+        parts.append([np.asarray(one) for one in call_kernel(own, cuts, shape, at)])
         for part, axes, of_type in zip(parts[-1], binding.results, node.types, strict=True):
             assert part.shape == lengths(axes, of_type.shape, piece), f"{node} cut along {factor}: shape {part.shape}"
     if not contracted:
@@ -411,6 +417,17 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
     for (part,) in parts[1:]:
         total = COMBINES[node.op.combine](total, part)
     return [total]
+
+
+def _entering(node: Node, cuts: Sequence[Sequence[Array]]) -> list[dict[str, Any]]:
+    """What the kernel of `node`, which runs along a cut axis, is given for each piece."""
+    carry = node.op.carry
+    assert carry is not None
+    own = [carry.pieces.partial(*one, **_keywords(node, carry.pieces.partial)) for one in cuts]
+    found = carry.pieces.finish(reduce(carry.pieces.merge, own), **_keywords(node, carry.pieces.finish))
+    assert len(found) == len(cuts) - 1
+    behind = carry.backward(dict(node.attrs))
+    return [{"before": found[k : k + 1] if behind else found[max(k - 1, 0) : k]} for k in range(len(cuts))]
 
 
 def _keywords(node: Node, function: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from flowgraph.graph import ITEM, Node, value_bytes
 from flowgraph.op import shape_only
-from flowgraph.partition import COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned
+from flowgraph.partition import BEFORE, COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned
 
 FLOPS_PER_SECOND = 2e10
 BYTES_PER_SECOND = 1e10
@@ -190,7 +190,7 @@ class _Loops:
             if node in inside or node in loads:
                 continue
             earlier = self.level[node] < number
-            if node.is_leaf or (earlier and node.op is not SPREAD and self._worth_storing(node)):
+            if node.is_leaf or (earlier and node.op not in (SPREAD, BEFORE) and self._worth_storing(node)):
                 loads.add(node)
                 if not node.is_leaf:
                     self.stored.add(node)
@@ -224,7 +224,7 @@ class _Loops:
             if one in seen or one.is_leaf or self.parts.mesh(one) is None:
                 continue
             seen.add(one)
-            if one.op is not SPREAD:
+            if one.op not in (SPREAD, BEFORE):
                 again += one.op.flops * one.inferred().binding.points() / FLOPS_PER_SECOND
             if again > seconds:
                 return True

@@ -1,4 +1,4 @@
-"""Order: where the largest is, sorting, places in a sorted list, quantiles."""
+"""Order: where the largest is, sorting, places in a sorted list."""
 
 from __future__ import annotations
 
@@ -7,39 +7,33 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.apply import convert, freeze
+from flowgraph.apply import convert
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.op import Monoid, Op, define
-from flowgraph.ops.comparison import equal
-from flowgraph.ops.elementwise import where
-from flowgraph.ops.gather import take, take_along_axis
+from flowgraph.ops.gather import take_along_axis
 from flowgraph.ops.picking import INDEX
-from flowgraph.ops.rules import common_float
 from flowgraph.ops.scanning import whole_axis
-from flowgraph.ops.shape import expand_dims, reshape, transpose
 from flowgraph.tensor import Tensor
-from flowgraph.types import Dim, normal_axes, normal_axis, promote
+from flowgraph.types import normal_axis, promote
 
 __all__ = [
     "argmax",
     "argmin",
     "argsort",
-    "median",
-    "percentile",
-    "quantile",
     "searchsorted",
     "sort",
 ]
 
 
-def _ordered(dtype: np.dtype[Any], what: str) -> None:
+def check_order(dtype: np.dtype[Any], what: str) -> None:
+    """Raise DTypeError for complex numbers."""
     if dtype.kind == "c":
         raise DTypeError(f"{what} of {dtype}", "complex numbers have no order", "Order their absolute values.")
 
 
 def ordered_dtype(types: Any) -> Any:
     """The dtype of an operand whose elements have an order: any but the complex ones."""
-    _ordered(types[0].dtype, "the order")
+    check_order(types[0].dtype, "the order")
     return (types[0].dtype,)
 
 
@@ -292,65 +286,5 @@ def searchsorted(x1: Any, x2: Any, side: str = "left", sorter: Any = None) -> Te
     [1, 2]
     """
     lines = convert(x1) if sorter is None else take_along_axis(x1, sorter, axis=-1)
-    _ordered(promote(lines.dtype, convert(x2).dtype), "places in order")
+    check_order(promote(lines.dtype, convert(x2).dtype), "places in order")
     return search_op(lines, x2, side=side)  # type: ignore[no-any-return]
-
-
-# Quantiles.
-
-
-def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The numbers below which a share `q` of the elements over `axis` lie, linear between two neighbours.
-
-    Several shares stand along new axes in front. The gradient flows to the two neighbours.
-
-    >>> import flowgraph as fg
-    >>> float(fg.quantile(fg.constant([1.0, 2.0, 4.0]), 0.75))
-    3.0
-    """
-    x = convert(x)
-    x = x if x.dtype == common_float(x.dtype) else x.astype(common_float(x.dtype))
-    shares = np.asarray(freeze(q), np.float64)
-    if not ((shares >= 0) & (shares <= 1)).all():
-        raise UsageError(f"quantile with q={q}", "shares lie from 0 to 1", "Give shares of 1, or use percentile.")
-    axes = normal_axes(axis, x.ndim)
-    kept = tuple(k for k in range(x.ndim) if k not in axes)
-    lines = transpose(x, axes=(*axes, *kept))
-    lines = reshape(lines, (-1, *(x.shape[k] for k in kept)))
-    length = lines.shape[0]
-    if isinstance(length, Dim) or not length:
-        raise ShapeError(f"a quantile of {x.type}", f"it is taken over {length} elements", "Give at least one element.")
-    ordered = sort(lines, axis=0)
-    result = _between(ordered, shares.reshape(-1) * (length - 1))
-    last = ordered[-1:]
-    result = where(equal(last, last), result, last)  # an element that is no number stands last, and says so
-    result = reshape(result, (*shares.shape, *(x.shape[k] for k in kept)))
-    return expand_dims(result, tuple(shares.ndim + k for k in axes)) if keepdims and axes else result  # type: ignore[no-any-return]
-
-
-def _between(ordered: Tensor, places: Any) -> Tensor:
-    """The rows of `ordered` at `places`, which may lie between two of them."""
-    low = np.floor(places).astype(np.int64)
-    share = np.asarray(places - low, ordered.dtype).reshape(-1, *(1,) * (ordered.ndim - 1))
-    below, above = take(ordered, low, axis=0), take(ordered, np.ceil(places).astype(np.int64), axis=0)
-    return where(share == 0, below, below + (above - below) * share)  # type: ignore[no-any-return]
-
-
-def percentile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The numbers below which `q` percent of the elements over `axis` lie: `quantile` with hundredths.
-
-    >>> import flowgraph as fg
-    >>> float(fg.percentile(fg.constant([1.0, 2.0, 4.0]), 75))
-    3.0
-    """
-    return quantile(x, np.asarray(freeze(q), np.float64) / 100, axis=axis, keepdims=keepdims)
-
-
-def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The middle element over `axis`, or the mean of the two middle ones.
-
-    >>> import flowgraph as fg
-    >>> float(fg.median(fg.constant([5.0, 1.0, 2.0])))
-    2.0
-    """
-    return quantile(x, 0.5, axis=axis, keepdims=keepdims)
