@@ -22,12 +22,14 @@ class Dim:
     Equal only to itself; `affine` gives the same Dim for the same expression.
     """
 
-    __slots__ = ("base", "name", "plus", "times")
+    __slots__ = ("base", "derived", "name", "plus", "times")
 
     def __init__(self, name: str, base: Dim | None = None, times: int = 1, plus: int = 0) -> None:
         self.name = name
         self.base = base if base is not None else self
         self.times, self.plus = times, plus
+        self.derived: dict[tuple[int, int], Dim] = {}
+        """The lengths that `affine` made of this one."""
 
     def __repr__(self) -> str:
         return self.name
@@ -37,13 +39,16 @@ class Dim:
         return self.times * base + self.plus
 
 
-@lru_cache(maxsize=4096)
 def affine(base: Dim, times: int, plus: int = 0) -> Dim:
     """The length `times` x `base` + `plus`: one and the same Dim whenever it is asked for."""
     if times == 1 and plus == 0:
         return base
-    head = base.name if times == 1 else f"{times}*{base.name}"
-    return Dim(f"{head}{plus:+d}" if plus else head, base, times, plus)
+    found = base.derived.get((times, plus))
+    if found is None:
+        head = base.name if times == 1 else f"{times}*{base.name}"
+        new = Dim(f"{head}{plus:+d}" if plus else head, base, times, plus)
+        found = base.derived.setdefault((times, plus), new)  # another thread may have been first
+    return found
 
 
 Size = int | Dim
