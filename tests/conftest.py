@@ -94,6 +94,7 @@ def cluster() -> Iterator[Client]:
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",  # the default port may be taken
+            scheduler_kwargs={"dashboard": False},  # nobody looks at it, and it takes a second
             memory_limit=0,
             silence_logs=logging.ERROR,
         ) as local,
