@@ -91,28 +91,52 @@ def contract_early(order: Sequence[Node], partial: Container[Node]) -> list[Node
     """`order` with each contraction of rows moved to where its operands are known: these may then be written over."""
     inside = set(order)
     done: dict[Node, None] = {}
-
-    def emit(node: Node) -> None:
-        for one in read_operands(node):
-            if one in inside and one not in done:
-                emit(one)
-        done[node] = None
-
-    def is_ready(node: Node) -> bool:
-        """Whether `node` is known but for a different look at something known."""
-        if node in done or node not in inside:
-            return True
-        return node.op.view is not None and all(map(is_ready, read_operands(node)))
-
     waiting = [node for node in order if node in partial]
+    missing: list[int] = []  # for each that waits, how many nodes must be computed first
+    users: dict[Node, list[int]] = {}  # those that wait for a node, by their numbers
+    sources = _sources(order)
+    for number, node in enumerate(waiting):
+        needs = set().union(*[sources.get(one, ()) for one in read_operands(node)])
+        missing.append(len(needs))
+        for one in needs:
+            users.setdefault(one, []).append(number)
+    ready = [number for number, count in enumerate(missing) if not count]
+
+    def emit(wanted: Node) -> None:
+        stack = [wanted]
+        while stack:
+            node = stack[-1]
+            before = [one for one in read_operands(node) if one in inside and one not in done]
+            if before:
+                stack += reversed(before)
+                continue
+            stack.pop()
+            if node not in done:
+                done[node] = None
+                for number in users.get(node, ()):
+                    missing[number] -= 1
+                    if not missing[number]:
+                        ready.append(number)
+
     for node in order:
         if node not in done:
             emit(node)
-        for one in [one for one in waiting if all(map(is_ready, read_operands(one)))]:
-            if one not in done:
-                emit(one)
-            waiting.remove(one)
+        found, ready[:] = sorted(ready), []
+        for number in found:
+            if waiting[number] not in done:
+                emit(waiting[number])
     return list(done)
+
+
+def _sources(order: Sequence[Node]) -> dict[Node, frozenset[Node]]:
+    """For each node what must be computed before it is known: itself, or what it is a different look at."""
+    found: dict[Node, frozenset[Node]] = {}
+    for node in order:
+        if node.op.view is None:
+            found[node] = frozenset((node,))
+        else:
+            found[node] = frozenset().union(*[found.get(one, ()) for one in read_operands(node)])
+    return found
 
 
 class _Loops:
