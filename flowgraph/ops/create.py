@@ -17,7 +17,7 @@ from flowgraph.op import Op, define
 from flowgraph.ops.elementwise import astype
 from flowgraph.ops.shape import broadcast_like, broadcast_to, checked_shape, numbers_dtype, reshape
 from flowgraph.sources import Blocks
-from flowgraph.tensor import Tensor, tensor_of
+from flowgraph.tensor import Tensor, check_device, tensor_of
 from flowgraph.types import DEFAULT_FLOAT, as_dtype, promote, python_dtype, tensor_type
 
 __all__ = [
@@ -37,12 +37,6 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
-
-
-def check_device(device: Any) -> None:
-    """Raise UsageError for a device other than the one there is: tensors are computed by CPUs."""
-    if device not in (None, "cpu"):
-        raise UsageError(f"a tensor on device {device!r}", "there is only 'cpu'", "Leave the device out.")
 
 
 def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = None) -> Tensor:

@@ -8,10 +8,9 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.errors import DTypeError, ShapeError, UsageError
-from flowgraph.ops.create import check_device
 from flowgraph.ops.fourier import check_transform, fftn_op, fit_op, irfftn_op, rfftn_op
 from flowgraph.ops.shape import concat
-from flowgraph.tensor import Tensor
+from flowgraph.tensor import Tensor, check_device
 from flowgraph.types import DEFAULT_FLOAT, Dim, as_dtype, is_float, normal_axis
 
 __all__: list[str] = []

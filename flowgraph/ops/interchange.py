@@ -9,8 +9,7 @@ import numpy as np
 
 from flowgraph.apply import own
 from flowgraph.errors import DTypeError, UsageError
-from flowgraph.ops.create import check_device
-from flowgraph.tensor import CPU, Tensor
+from flowgraph.tensor import CPU, Tensor, check_device
 from flowgraph.types import DEFAULT_FLOAT, DEFAULT_INT
 
 __all__ = ["__array_namespace_info__", "from_dlpack"]

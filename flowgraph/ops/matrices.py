@@ -9,12 +9,11 @@ import numpy as np
 from flowgraph.apply import apply, convert, freeze
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Op, define
-from flowgraph.ops.create import check_device
 from flowgraph.ops.gather import take
 from flowgraph.ops.reduce import sum as sum_of
 from flowgraph.ops.scanning import longer
 from flowgraph.ops.shape import checked_shape, factor_names
-from flowgraph.tensor import Tensor
+from flowgraph.tensor import Tensor, check_device
 from flowgraph.types import DEFAULT_FLOAT, Dim, as_dtype, promote, promote_scalar
 
 __all__ = [
