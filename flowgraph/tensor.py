@@ -30,7 +30,7 @@ CPU = "cpu"
 
 def check_device(device: Any) -> None:
     """Raise UsageError for a device other than the one there is: tensors are computed by CPUs."""
-    if device not in (None, CPU):
+    if device is not None and not (isinstance(device, str) and device == CPU):
         raise UsageError(f"a tensor on device {device!r}", f"there is only {CPU!r}", "Leave the device out.")
 
 

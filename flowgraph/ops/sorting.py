@@ -315,6 +315,13 @@ def searchsorted(x1: Any, x2: Any, side: str = "left", sorter: Any = None) -> Te
 # Quantiles.
 
 
+def _shares(q: Any) -> Any:
+    try:
+        return np.asarray(freeze(q), np.float64)
+    except (TypeError, ValueError):
+        raise UsageError(f"quantiles at {q!r:.100}", "that is no real number", "Give numbers.") from None
+
+
 def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The numbers below which a share `q` of the elements over `axis` lie, linear between two neighbours.
 
@@ -326,7 +333,7 @@ def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor
     """
     x = convert(x)
     x = x if x.dtype == common_float(x.dtype) else x.astype(common_float(x.dtype))
-    shares = np.asarray(freeze(q), np.float64)
+    shares = _shares(q)
     if not ((shares >= 0) & (shares <= 1)).all():
         raise UsageError(f"quantile with q={q}", "shares lie from 0 to 1", "Give shares of 1, or use percentile.")
     axes = normal_axes(axis, x.ndim)
@@ -359,7 +366,7 @@ def percentile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tens
     >>> float(fg.percentile(fg.constant([1.0, 2.0, 4.0]), 75))
     3.0
     """
-    return quantile(x, np.asarray(freeze(q), np.float64) / 100, axis=axis, keepdims=keepdims)
+    return quantile(x, _shares(q) / 100, axis=axis, keepdims=keepdims)
 
 
 def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:

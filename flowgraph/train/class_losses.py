@@ -25,10 +25,10 @@ EPSILON = 1e-7
 """How close to 0 and to 1 a probability may come, as in Keras."""
 
 
-def _smoothing(label_smoothing: float, name: str) -> float:
-    if not 0 <= label_smoothing <= 1:
+def _smoothing(label_smoothing: Any, name: str) -> float:
+    if not isinstance(label_smoothing, int | float) or not 0 <= label_smoothing <= 1:
         raise UsageError(f"{name} with label_smoothing={label_smoothing!r}", "it is a share", "Give 0 to 1.")
-    return label_smoothing
+    return float(label_smoothing)
 
 
 def binary_crossentropy(
