@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 import weakref
 from collections.abc import Hashable
@@ -207,6 +208,40 @@ def promote_scalar(kind: Hashable, dtype: np.dtype[Any]) -> np.dtype[Any]:
     if kind is float:
         return dtype if dtype.kind == "f" else DEFAULT_FLOAT
     return np.dtype(np.complex128) if dtype == np.float64 else np.dtype(np.complex64)
+
+
+def whole(value: Any, what: str, lowest: int | None = None) -> int:
+    """`value` as an int; raises UsageError, which calls it `what`, for anything but an integer from `lowest` on.
+
+    >>> whole(np.int64(3), "k")
+    3
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (lowest is not None and number < lowest):
+        least = "" if lowest is None else f" from {lowest} on"
+        raise UsageError(f"{what}={value!r:.100}", f"it is no integer{least}", "Give an int.")
+    return number
+
+
+def listed(value: Any, what: str) -> tuple[Any, ...]:
+    """The items of the list or tuple `value`; raises UsageError, which calls it `what`, for what has none.
+
+    >>> listed([1, 2], "axes")
+    (1, 2)
+    """
+    try:
+        return tuple(value)
+    except TypeError:
+        raise UsageError(f"{what}={value!r:.100}", "it is no list", "Give a list or a tuple.") from None
+
+
+def check_function(value: Any, what: str) -> None:
+    """Raise UsageError, which calls it `what`, unless `value` can be called."""
+    if not callable(value):
+        raise UsageError(f"{what}: {value!r:.100}", "it can not be called", "Give a function.")
 
 
 def normal_axis(axis: int, rank: int) -> int:

@@ -174,7 +174,7 @@ def test_while_loops_that_can_not_be() -> None:
             run(lambda s, t: s[0] < 9, lambda s, t: (s, t, t), lambda x: (x, x))
     with pytest.raises(UsageError, match="random draws"):
         in_function(lambda s: s[0] < 9, lambda s: s + fg.random.uniform((2,)), lambda x: x)
-    with pytest.raises(UsageError, match="no number of turns"):
+    with pytest.raises(UsageError, match="no integer from 0 on"):
         fg.while_loop(lambda s: s < 1, lambda s: s, x, maximum_iterations=-1)
 
 

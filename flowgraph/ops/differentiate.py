@@ -17,7 +17,7 @@ from flowgraph.op import Op, define
 from flowgraph.ops.body import Body, Traced
 from flowgraph.ops.shape import broadcast_like, factor_names
 from flowgraph.tensor import Tensor, tensor_of
-from flowgraph.types import is_float, tensor_type
+from flowgraph.types import check_function, is_float, tensor_type
 
 __all__ = [
     "checkpoint",
@@ -137,6 +137,7 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     >>> float(fg.grad(lambda x: clipped(x) * 5)(2.0))
     1.0
     """
+    check_function(function, "custom_gradient")
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

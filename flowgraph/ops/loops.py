@@ -16,7 +16,7 @@ from flowgraph.ops.control import cond_op, while_op
 from flowgraph.ops.control_gradients import map_call, results_of, scan_call
 from flowgraph.ops.shape import concat, expand_dims
 from flowgraph.tensor import Tensor, tensor_of
-from flowgraph.types import Dim, tensor_type
+from flowgraph.types import Dim, check_function, tensor_type, whole
 
 __all__ = [
     "cond",
@@ -90,8 +90,10 @@ def while_loop(
     >>> float(half(fg.constant(20.0)))
     0.625
     """
-    if maximum_iterations is not None and (isinstance(maximum_iterations, bool) or int(maximum_iterations) < 0):
-        raise UsageError(f"maximum_iterations={maximum_iterations!r}", "it is no number of turns", "Give an int.")
+    if maximum_iterations is not None:
+        maximum_iterations = whole(maximum_iterations, "maximum_iterations", 0)
+    check_function(cond, "the condition of while_loop")
+    check_function(body, "the body of while_loop")
     alone = not isinstance(loop_vars, list | tuple)
     state: Any = (loop_vars,) if alone else loop_vars
 
@@ -208,6 +210,7 @@ def scan(
 
 def _scanned(fn: Callable[..., Any], elems: Any, xs: list[Tensor], state: Any, reverse: bool, outputs: bool) -> Any:
     """(last state, stacked outputs, or states where there are none)."""
+    check_function(fn, "the function of a scan")
     init = tree.flatten(state)
     states = len(init)
     form: list[Any] = []
@@ -284,6 +287,7 @@ def map_fn(fn: Callable[[Any], Any], elems: Any) -> Any:
     >>> fg.map_fn(lambda x: x * x, fg.constant([1.0, 2.0, 3.0])).tolist()
     [1.0, 4.0, 9.0]
     """
+    check_function(fn, "the function of map_fn")
     xs, _ = _elements("map_fn", elems)
     types = [_element(one) for one in xs] + [_INDEX]
     traced = Traced(lambda *all: fn(tree.unflatten(elems, list(all[:-1]))), types, "the function of map_fn")

@@ -96,7 +96,7 @@ def percentile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tens
     >>> float(fg.percentile(fg.constant([1.0, 2.0, 4.0]), 75))
     3.0
     """
-    return quantile(x, np.asarray(freeze(q), np.float64) / 100, axis=axis, keepdims=keepdims)
+    return quantile(x, _shares(q) / 100, axis=axis, keepdims=keepdims)
 
 
 def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -109,9 +109,16 @@ def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return quantile(x, 0.5, axis=axis, keepdims=keepdims)
 
 
+def _shares(q: Any) -> Any:
+    try:
+        return np.asarray(freeze(q), np.float64)
+    except (TypeError, ValueError):
+        raise UsageError(f"quantiles at {q!r:.100}", "that is no real number", "Give numbers.") from None
+
+
 def _quantile(x: Tensor, q: Any, axes: tuple[int, ...], keepdims: bool, pick: Pick) -> Tensor:
     x = x if x.dtype == common_float(x.dtype) else x.astype(common_float(x.dtype))
-    shares = np.asarray(freeze(q), np.float64)
+    shares = _shares(q)
     if not ((shares >= 0) & (shares <= 1)).all():
         raise UsageError(f"quantile with q={q}", "shares lie from 0 to 1", "Give shares of 1, or use percentile.")
     kept = tuple(k for k in range(x.ndim) if k not in axes)

@@ -9,7 +9,7 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.context import Hooks
-from flowgraph.errors import ShapeError
+from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Call, Monoid, Op, define
 from flowgraph.ops import numerics, rules
 from flowgraph.ops.complex import conj
@@ -238,7 +238,9 @@ logsumexp = define(
 )
 
 
-def _var_attrs(x: Any, /, axis: Any = None, keepdims: bool = False, correction: float = 0, *, axes: Any = None) -> Any:
+def _var_attrs(x: Any, /, axis: Any = None, keepdims: bool = False, correction: Any = 0, *, axes: Any = None) -> Any:
+    if isinstance(correction, bool) or not isinstance(correction, int | float):
+        raise UsageError(f"correction={correction!r}", "it is no real number", "Give 0, or 1 for a sample.")
     return _attrs(x, axis, keepdims, axes=axes) | {"correction": correction}
 
 

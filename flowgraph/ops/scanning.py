@@ -12,7 +12,7 @@ from flowgraph.op import Carry, Monoid, Op, define
 from flowgraph.ops.complex import conj
 from flowgraph.ops.shape import concat
 from flowgraph.tensor import Tensor
-from flowgraph.types import DEFAULT_INT, Dim, Size, affine, as_dtype, normal_axis
+from flowgraph.types import DEFAULT_INT, Dim, Size, affine, as_dtype, normal_axis, whole
 
 __all__ = [
     "cumprod",
@@ -262,9 +262,7 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     """
     given = convert(x)
     at = normal_axis(axis, given.ndim)
-    if n < 0:
-        raise UsageError(f"diff with n={n!r}", "that is no number of times", "Give an integer from 0 on.")
-    if n == 0:
+    if whole(n, "the n of diff", 0) == 0:
         return given
     ends = [None if one is None else convert(one) for one in (prepend, append)]
     for one in ends:

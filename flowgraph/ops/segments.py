@@ -21,7 +21,7 @@ from flowgraph.ops.segment_scans import products_of_others
 from flowgraph.ops.shape import broadcast_to, checked_shape, expand_dims, reshape
 from flowgraph.ops.subscript import mask_positions
 from flowgraph.tensor import Tensor
-from flowgraph.types import DEFAULT_FLOAT, as_dtype, normal_axis
+from flowgraph.types import DEFAULT_FLOAT, as_dtype, normal_axis, whole
 
 __all__ = [
     "boolean_mask",
@@ -106,7 +106,7 @@ def _segment_attrs(x: Any, ids: Any, /, num_segments: int, *, shape: Any = None)
             "that does not say for each row its segment",
             "Give integers, one for each row.",
         )
-    (count,) = checked_shape(num_segments)
+    (count,) = checked_shape((num_segments,))
     return {"num_segments": count, "shape": (count, *x.shape[ids.ndim :])}
 
 
@@ -230,7 +230,7 @@ def unsorted_segment_sum(data: Any, segment_ids: Any, num_segments: Any) -> Tens
     """
     data = convert(data)
     ids = convert(segment_ids)
-    attrs = _segment_attrs(data.type, ids.type, int(num_segments))
+    attrs = _segment_attrs(data.type, ids.type, whole(num_segments, "num_segments", 0))
     known = ids.node.memo
     negative = 0 if isinstance(known, np.ndarray) and known.min(initial=0) >= 0 else 1
     if negative:  # what is left out is summed into a row of its own
@@ -376,7 +376,7 @@ def one_hot(
     given = convert(indices)
     if given.dtype.kind not in "iu":
         raise UsageError(f"one_hot of {given.type}", "places are integers", "Cast the indices to int32 or int64.")
-    (length,) = checked_shape(freeze(depth))
+    (length,) = checked_shape((freeze(depth),))
     at = normal_axis(axis, given.ndim + 1)
     said = [value for value in (on_value, off_value) if value is not None]
     wanted = as_dtype(dtype) if dtype is not None else convert(said[0]).dtype if said else DEFAULT_FLOAT

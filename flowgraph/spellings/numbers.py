@@ -25,6 +25,7 @@ from flowgraph.ops.rules import common_float
 from flowgraph.ops.shape import expand_dims, squeeze
 from flowgraph.spellings.arrays import adjoint
 from flowgraph.tensor import Tensor
+from flowgraph.types import listed
 
 
 def _floats(x: Any) -> Tensor:
@@ -39,7 +40,7 @@ def add_n(inputs: Sequence[Any], name: str | None = None) -> Tensor:
     >>> fg.add_n([[1.0, 2.0], [3.0, 4.0]]).tolist()
     [4.0, 6.0]
     """
-    tensors = [convert(one) for one in inputs]
+    tensors = [convert(one) for one in listed(inputs, "inputs")]
     if not tensors or any(one.shape != tensors[0].shape for one in tensors):
         raise ShapeError(
             f"add_n of {len(tensors)} tensors", "they are none, or differ in shape", "Give tensors of one shape."
@@ -150,7 +151,7 @@ def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = No
     [0.6000000238418579, 0.800000011920929]
     """
     t = _floats(t)
-    over = axes if axes is None or isinstance(axes, int) else tuple(axes)
+    over = axes if axes is None or isinstance(axes, int) else listed(axes, "axes")
     length = norms.root(sum(norms.squares(t), axis=over, keepdims=True), 2)
     return t * clip_norm / maximum(length, clip_norm)  # type: ignore[no-any-return]
 
@@ -164,7 +165,7 @@ def global_norm(t_list: Sequence[Any], name: str | None = None) -> Tensor:
     >>> float(fg.linalg.global_norm([[3.0], None, [4.0]]))
     5.0
     """
-    totals = [sum(norms.squares(_floats(one))) for one in t_list if one is not None]
+    totals = [sum(norms.squares(_floats(one))) for one in listed(t_list, "t_list") if one is not None]
     if not totals:
         raise UsageError("global_norm of no tensors", "there is nothing to measure", "Give at least one tensor.")
     return norms.root(add_n(totals), 2)
@@ -185,7 +186,7 @@ def clip_by_global_norm(
     length = global_norm(t_list) if use_norm is None else _floats(use_norm)
     # inf - inf is nan: a norm that is not finite spoils all of them.
     scale = clip_norm / maximum(length, clip_norm) + (length - length)
-    return [None if one is None else _floats(one) * scale for one in t_list], length
+    return [None if one is None else _floats(one) * scale for one in listed(t_list, "t_list")], length
 
 
 # Linear algebra
@@ -283,6 +284,6 @@ def polyval(coeffs: Sequence[Any], x: Any, name: str | None = None) -> Tensor:
     """
     x = convert(x)
     total: Any = x * 0
-    for one in coeffs:
+    for one in listed(coeffs, "coeffs"):
         total = total * x + one
     return total  # type: ignore[no-any-return]
