@@ -40,7 +40,7 @@ from flowgraph import (
 )
 from flowgraph.graph import interpret as interpret
 from flowgraph.mesh import Mesh as Mesh
-from flowgraph.op import OPS as OPS, Call as Call, Monoid as Monoid, define as define
+from flowgraph.op import OPS as OPS, Call as Call, Carry as Carry, Monoid as Monoid, define as define
 from flowgraph.ops.activations import *
 from flowgraph.ops.comparison import *
 from flowgraph.ops.complex import *
@@ -53,11 +53,13 @@ from flowgraph.ops.elementwise import *
 from flowgraph.ops.exponential import *
 from flowgraph.ops.gather import *
 from flowgraph.ops.interchange import *
+from flowgraph.ops.largest import *
 from flowgraph.ops.linalg import *
 from flowgraph.ops.loops import *
 from flowgraph.ops.matrices import *
 from flowgraph.ops.nn import *
 from flowgraph.ops.norms import *
+from flowgraph.ops.quantiles import *
 from flowgraph.ops.random import set_seed as set_seed
 from flowgraph.ops.rearrange import *
 from flowgraph.ops.reduce import *

@@ -5,6 +5,7 @@ A call checks shapes and dtypes at once and computes nothing; a value is compute
 
 from __future__ import annotations
 
+import weakref
 from functools import cache
 from typing import Any
 
@@ -112,7 +113,9 @@ def apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if node.depth > Hooks.pending_limit and not node.symbolic:
             Hooks.evaluate([node])
         return tensor
-    return tuple(Tensor(recorded(make_node(ITEM, (node,), (("index", i),), where))) for i in range(len(node.types)))
+    items = [recorded(make_node(ITEM, (node,), (("index", i),), where)) for i in range(len(node.types))]
+    node.handle = tuple(map(weakref.ref, items))
+    return tuple(map(Tensor, items))
 
 
 def record(node: Node) -> None:

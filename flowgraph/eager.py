@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from flowgraph.context import Hooks, describe_line
 from flowgraph.errors import FlowgraphError, UsageError
 from flowgraph.graph import INPUT, Graph, Node, structure, toposort, value_bytes
 from flowgraph.leaves import Shared
+from flowgraph.ops.index import getitem, view_of
 from flowgraph.partition import choose_rows, unknown_rows
 from flowgraph.passes import Sunk, sink
 from flowgraph.program import Program, load, row_lengths
@@ -103,15 +104,17 @@ _LOCK = threading.RLock()
 
 
 def _known(node: Node) -> bool:
-    return node.memo is not None and node.op.name != "constant"
+    """Whether the value of `node` is known. Elements of a known array are: each index would be a program of its own."""
+    if node.memo is None:
+        return node.op is getitem and view_of(node)
+    return node.op.name != "constant"
 
 
 KEEP_BYTES = 256 << 20
 """Values above are only computed when they are asked for: beside data larger than memory they would not fit."""
 
 
-@dataclass(frozen=True)
-class Cone:
+class Cone(NamedTuple):
     """What a run of some nodes computes."""
 
     key: Hashable
@@ -130,6 +133,15 @@ def cone(wanted: Sequence[Node]) -> Cone:
     parts: list[Hashable] = []
     leaves: list[Node] = []
     order: list[Node] = []
+    beside: list[Node] = []
+    computed: list[Node] = []
+
+    def known(node: Node) -> None:
+        number[node] = len(order)
+        order.append(node)
+        leaves.append(node)
+        parts.append((node.types[0], node.attrs[0][1] if node.is_leaf else "data"))
+
     stack = list(reversed(wanted))
     while stack:
         node = stack[-1]
@@ -137,23 +149,38 @@ def cone(wanted: Sequence[Node]) -> Cone:
             stack.pop()
             continue
         if _known(node):
-            leaves.append(node)
-            parts.append((node.types[0], node.attrs[0][1] if node.is_leaf else "data"))
-        elif node.is_leaf:
+            stack.pop()
+            known(node)
+            continue
+        if node.is_leaf:
             raise _unfed(node)
-        else:
-            waiting = [one for one in node.inputs if one not in number]
-            if waiting:
-                waiting.reverse()
-                stack += waiting
-                continue
-            parts.append((node.op, node.attrs, tuple([number[one] for one in node.inputs])))
+        waiting: list[Node] = []
+        for one in node.inputs:
+            if one not in number:
+                if waiting or not _known(one):
+                    waiting.append(one)
+                else:  # most operands of small graphs
+                    known(one)
+        if waiting:
+            waiting.reverse()
+            stack += waiting
+            continue
         stack.pop()
+        parts.append((node.op, node.attrs, tuple([number[one] for one in node.inputs])))
         number[node] = len(order)
         order.append(node)
+        computed.append(node)
+        if len(node.types) > 1 and node.handle is not None:
+            beside += [item for one in node.handle if (item := one()) is not None and _held(item)]
+    for item in beside:  # results of an op that another of its results is asked of: it would be computed again for them
+        if item not in number:
+            parts.append((item.op, item.attrs, (number[item.inputs[0]],)))
+            number[item] = len(order)
+            order.append(item)
+            computed.append(item)
     fetch = list(dict.fromkeys(wanted))
     asked = set(fetch)
-    fetch += [node for node in order if node not in asked and _held(node)]
+    fetch += [node for node in computed if node not in asked and _held(node)]
     if len(fetch) > len(asked) and any(value_bytes(leaf.types[0]) > KEEP_BYTES for leaf in leaves):
         fetch = [node for node in fetch if node in asked or value_bytes(node.types[0]) <= KEEP_BYTES]
     return Cone((tuple(parts), tuple([number[node] for node in fetch])), fetch, leaves, order)
@@ -199,19 +226,36 @@ def evaluate(nodes: Sequence[Node], client: Any = None, scheduler: Any = None) -
         if node.memo is not None and not isinstance(node.memo, np.ndarray):
             node.memo = load(node.memo, client, scheduler)  # outside the lock: Dask tasks may be anybody's
     with _LOCK:
-        wanted = [node for node in nodes if node.memo is None]
-        if not wanted:
-            return
-        for node in wanted:
-            if node.symbolic:  # its operands are not to be forgotten
-                raise _unfed(node)
-        own = cone(wanted)
-        values = known_values(own)
-        entry = BINDINGS.get(own.key, lambda: compiled(detached(own)))
-    commit(own, entry.run(values, client, scheduler))
+        wanted = []
+        for node in nodes:
+            if node.memo is None:
+                if node.symbolic:  # its operands are not to be forgotten
+                    raise _unfed(node)
+                wanted.append(_operand_of_part(node))
+        wanted = [node for node in wanted if node.memo is None]
+        if wanted:
+            own = cone(wanted)
+            values = known_values(own)
+            entry = BINDINGS.get(own.key, lambda: compiled(detached(own)))
+    if wanted:
+        commit(own, entry.run(values, client, scheduler))
     for node in nodes:
-        if not isinstance(node.memo, np.ndarray):  # what was asked for is an input, under another name
-            node.memo = load(node.memo, client, scheduler)
+        if not isinstance(node.memo, np.ndarray) and not _known_part(node):
+            node.memo = load(node.memo, client, scheduler)  # what was asked for is an input, under another name
+
+
+def _operand_of_part(node: Node) -> Node:
+    """What to compute for `node`: of elements of a small tensor that is kept anyway, that tensor.
+
+    So one program serves for all its elements.
+    """
+    if node.op is getitem and _held(node.inputs[0]) and value_bytes(node.inputs[0].types[0]) <= SMALL_BYTES:
+        return node.inputs[0]
+    return node
+
+
+def _known_part(node: Node) -> bool:
+    return node.memo is None and node.op is getitem and view_of(node)
 
 
 def known_values(run: Cone) -> list[Any]:

@@ -4,6 +4,7 @@
     softmax   "... [k] -> ... [k]"              [k] must be whole: it is never cut
     reshape   "(i j) k -> i (j k)"              a compound axis; cuts follow its first factor
     slice     "<i> j -> <i> j"                  an interval factor: an interval of the result needs one of the operand
+    cumsum    "{i} j -> {i} j"                  a running factor: a piece needs what those before it hand on
     keepdims  "i j -> 1 j"                      an axis of length 1
     fill      "~ i j, -> i j"                   `~`: the operand gives its lengths only, its values are not read
 
@@ -30,7 +31,8 @@ class Axis:
     factors: tuple[str, ...]
     """The factors, the slowest first; empty for an axis of length 1."""
     kind: str = "free"
-    """`free`: may be cut; `whole`: must not be; `interval`: a cut needs neighbours; `ellipsis`: stands for many."""
+    """`free`: may be cut; `whole`: must not be; `interval`: a cut needs neighbours; `running`: a piece needs what those
+    before it hand on; `ellipsis`: stands for many."""
 
 
 ELLIPSIS = Axis((), "ellipsis")
@@ -80,6 +82,11 @@ class Binding:
             seen = {f: legal and len({f in one for one in held}) == 1 for f, legal in seen.items()}
         return tuple(factor for factor, legal in seen.items() if legal)
 
+    def running(self) -> frozenset[str]:
+        """The factors along which the op runs, from one piece to the next."""
+        axes = [axis for axes in (*self.operands, *self.results) for axis in axes]
+        return frozenset(axis.factors[0] for axis in axes if axis.kind == "running")
+
     def contracted(self) -> frozenset[str]:
         """The factors that operands have and no result has."""
         of_operands = {factor for axes in self.operands for axis in axes for factor in axis.factors}
@@ -90,9 +97,9 @@ class Binding:
         return math.prod(size for size in self.sizes.values() if isinstance(size, int))
 
 
-_TOKEN = re.compile(r"\s*(\.\.\.|[\[\]()<>~]|[A-Za-z][A-Za-z0-9_]*|1|\S)")
-_PAIRS = {"[": "]", "<": ">", "(": ")"}
-_KINDS = {"[": "whole", "<": "interval"}
+_TOKEN = re.compile(r"\s*(\.\.\.|[\[\](){}<>~]|[A-Za-z][A-Za-z0-9_]*|1|\S)")
+_PAIRS = {"[": "]", "<": ">", "(": ")", "{": "}"}
+_KINDS = {"[": "whole", "<": "interval", "{": "running"}
 
 
 def _mistake(text: str, found: str, remedy: str) -> UsageError:

@@ -47,7 +47,7 @@ class Node:
         self.memo: Any = None
         """The value, where it is known: for leaves, and after a run for nodes that a user holds. Walks stop here."""
         self.handle: Any = None
-        """A weak reference to the user's Tensor, or None."""
+        """A weak reference to the user's Tensor, or None; of a node with several results, one to the item of each."""
         self.symbolic = False
         """Whether the value depends on an input that is fed when a program runs."""
         self.depth = 0
@@ -131,7 +131,7 @@ def make_node(op: Op, inputs: tuple[Node, ...], attrs: Attrs = (), where: Any = 
     return Node(op, inputs, inferred.attrs, inferred.types, where)
 
 
-def toposort(outputs: Iterable[Node], stop: Callable[[Node], bool] = lambda node: False) -> list[Node]:
+def toposort(outputs: Iterable[Node], stop: Callable[[Node], bool] | None = None) -> list[Node]:
     """All nodes that `outputs` depend on, operands before their users.
 
     Operands of nodes where `stop` holds are left out. The order is that of a depth-first walk from the first output, so
@@ -139,16 +139,21 @@ def toposort(outputs: Iterable[Node], stop: Callable[[Node], bool] = lambda node
     """
     order: list[Node] = []
     done: set[Node] = set()
-    stack: list[tuple[Node, bool]] = [(node, False) for node in reversed(list(outputs))]
+    stack = list(outputs)
+    stack.reverse()
     while stack:
-        node, entered = stack.pop()
-        if entered:
-            order.append(node)
-        elif node not in done:
+        node = stack[-1]
+        if node not in done:
+            inputs = node.inputs
+            if inputs and (stop is None or not stop(node)):
+                waiting = [one for one in inputs if one not in done]
+                if waiting:
+                    waiting.reverse()
+                    stack += waiting
+                    continue
             done.add(node)
-            stack.append((node, True))
-            if not stop(node):
-                stack.extend([(one, False) for one in reversed(node.inputs) if one not in done])
+            order.append(node)
+        stack.pop()
     return order
 
 
@@ -184,11 +189,15 @@ class Graph:
         return replace(self, outputs=tuple(outputs))
 
     def rebuild(self, rule: Callable[[Node, tuple[Node, ...]], Node]) -> Graph:
-        """The graph in which every node is `rule(node, its new operands)`; the one way in which passes rewrite."""
+        """The graph in which every node is `rule(node, its new operands)`; the one way in which passes rewrite.
+
+        It is this very graph where the rule changes nothing, so that nobody walks or checks it once more.
+        """
         new: dict[Node, Node] = {}
         for node in self.nodes():
             new[node] = node if node.is_leaf else rule(node, tuple([new[one] for one in node.inputs]))
-        return self.with_outputs(new[node] for node in self.outputs)
+        outputs = tuple([new[node] for node in self.outputs])
+        return self if outputs == self.outputs else self.with_outputs(outputs)
 
     def check(self) -> Graph:
         """This graph, after every node's type was worked out again and compared: passes call it when they are done.

@@ -36,6 +36,8 @@ def scalar(value: Any, dtype: np.dtype[Any], structural: bool = False) -> Node:
 def scalar_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """The Python number `value` as an array of `dtype`; raises DTypeError where `dtype` can not hold it."""
     try:
+        if type(value) is not complex and -65_504 <= value <= 65_504:  # every float holds these: the usual case
+            return np.array(value, dtype)
         with np.errstate(over="ignore"):  # a number that is too large for a float is inf
             return np.array(value, dtype)
     except (OverflowError, TypeError):

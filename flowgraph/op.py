@@ -7,11 +7,12 @@ From the table `OPS` come the public functions, the reverse pass, the partition,
 
 from __future__ import annotations
 
+import cmath
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +22,58 @@ from flowgraph.factors import Binding, Rule, bind, parse
 from flowgraph.types import DEFAULT_FLOAT, TensorType, is_float, promote, tensor_type
 
 Attrs = tuple[tuple[str, Any], ...]
+
+
+class ToldApart(Attrs):
+    """Attributes of which 2, 2.0 and True are not equal, nor are 0.0 and -0.0: the key of every cache holds such."""
+
+    @cached_property
+    def kinds(self) -> Any:
+        """What equal ones may differ in."""
+        return _kinds(tuple(self))
+
+    def __eq__(self, other: object) -> bool:
+        if tuple.__eq__(self, other) is not True:
+            return False
+        return bool(self.kinds == (other.kinds if type(other) is ToldApart else _kinds(other)))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__
+
+
+def told_apart(attrs: Attrs) -> Attrs:
+    """`attrs` as they are compared in caches."""
+    if not attrs or type(attrs) is ToldApart:
+        return attrs
+    return ToldApart([(name, _equal_to_itself(value)) for name, value in attrs])
+
+
+_NANS: dict[str, Any] = {}
+
+
+def _equal_to_itself(value: Any) -> Any:
+    """`value` with one and the same nan for each nan in it: two of them are not equal."""
+    if type(value) is tuple:
+        return tuple([_equal_to_itself(one) for one in value])
+    if type(value) in (float, complex) and cmath.isnan(value):
+        return _NANS.setdefault(repr(value), value)
+    return value
+
+
+def _kinds(value: Any) -> Any:
+    """What equal values may differ in: the type, and the sign of a zero; of a tuple, those of what it holds.
+
+    Bodies say themselves what tells equal ones apart.
+    """
+    if isinstance(value, tuple):
+        return tuple([_kinds(one) for one in value])
+    if type(value) is float:
+        return float if value else repr(value)
+    return repr(value) if type(value) is complex else getattr(value, "told_apart", type(value))
+
+
 Types = tuple[TensorType, ...]
 
 COMBINES: dict[str, np.ufunc] = {
@@ -38,7 +91,8 @@ COMBINES: dict[str, np.ufunc] = {
 class Monoid:
     """A way to reduce pieces one by one where the result alone is not enough to go on (a variance, a logsumexp).
 
-    All four are module-level functions; a state is a tuple of arrays of fixed shapes.
+    All four are module-level functions; a state is a tuple of arrays, whose lengths may differ from piece to piece: the
+    best 10 of 3 rows are 3. It is also how pieces of an op with several results become one.
     """
 
     partial: Callable[..., tuple[Any, ...]]
@@ -46,9 +100,20 @@ class Monoid:
     merge: Callable[[tuple[Any, ...], tuple[Any, ...]], tuple[Any, ...]]
     """`(left, right) -> state`: the state of two neighbouring pieces together."""
     finish: Callable[..., Any]
-    """`(state, **attrs) -> result`."""
+    """`(state, **attrs) -> result`; a tuple of them where the op has several."""
     identity: Callable[..., tuple[Any, ...]] | None = None
     """`(*operands of no rows, **attrs) -> state` of no piece at all; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """How an op goes on from piece to piece of a running axis: what each hands to those behind it."""
+
+    pieces: Monoid
+    """`partial` gives what one piece hands on, `merge` joins that of neighbours along a new first axis, and `finish` is
+    what enters each piece but the first, of which the kernel takes one entry, or none, as `before`."""
+    backward: Callable[[Mapping[str, Any]], bool]
+    """Whether, with these attributes, the last piece is the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +157,12 @@ class Op:
     dtype: str | Callable[[Types, Mapping[str, Any]], tuple[tuple[np.dtype[Any], ...], Any]] = "promote"
     """`promote`, `float`, `bool`, `keep`, or a function that gives the operands' dtypes and the result's."""
     combine: str | Monoid | None = None
-    """How partial results become one when a contracted factor is cut; None: such factors stay whole."""
+    """How partial results become one when a contracted factor is cut; None: such factors stay whole.
+
+    Of several results, each becomes one in the named way; a monoid's state is that of all.
+    """
+    carry: Carry | None = None
+    """What pieces of a running factor, `{a}`, hand on; None: such factors stay whole."""
     gradient: Callable[..., Any] | None = None
     """`(g, out, *operands, **attributes it names) -> gradient of each operand`: tensors, or functions that make them.
 
@@ -225,6 +295,22 @@ def kernel_parameters(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
+def monoid_of(op: Op, results: int) -> Monoid | None:
+    """The monoid by which pieces of `op` are reduced, given its number of results; None: by a ufunc alone, or not."""
+    if isinstance(op.combine, str):
+        return _of_each(op) if results > 1 else None
+    return op.combine
+
+
+@cache
+def _of_each(op: Op) -> Monoid:
+    return Monoid(op.kernel, partial(_merge_each, COMBINES[str(op.combine)]), tuple)
+
+
+def _merge_each(ufunc: np.ufunc, left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple([ufunc(a, b) for a, b in zip(left, right, strict=True)])
+
+
 @lru_cache(maxsize=65_536)
 def shape_only(op: Op, types: Types, attrs: Attrs) -> frozenset[int]:
     """The positions of operands of which `op` reads the lengths and not the values."""
@@ -236,21 +322,16 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def _kinds(value: Any) -> Any:
-    """The types of a value and of what it holds: 2, 2.0 and True are equal, and not the same attribute."""
-    return tuple([_kinds(one) for one in value]) if type(value) is tuple else type(value)
-
-
 def infer(op: Op, types: Types, given: Attrs) -> Inferred:
     """The canonical attributes, operand dtypes, result types and binding of `op` on operands of `types`.
 
     Raises ShapeError, DTypeError or UsageError for operands that do not fit.
     """
-    return _inferred(op, types, given, _kinds(given) if given else None)
+    return _inferred(op, types, told_apart(given))
 
 
 @lru_cache(maxsize=65_536)
-def _inferred(op: Op, types: Types, given: Attrs, kinds: Any) -> Inferred:
+def _inferred(op: Op, types: Types, given: Attrs) -> Inferred:
     attrs = dict(given)
     if op.attrs is not None:
         try:
@@ -268,7 +349,7 @@ def _inferred(op: Op, types: Types, given: Attrs, kinds: Any) -> Inferred:
     if len(dtypes) < len(binding.shapes):
         dtypes = dtypes * len(binding.shapes)
     results = tuple(tensor_type(shape, dtype) for shape, dtype in zip(binding.shapes, dtypes, strict=True))
-    return Inferred(tuple(sorted(attrs.items())), casts, results, binding)
+    return Inferred(told_apart(tuple(sorted(attrs.items()))), casts, results, binding)
 
 
 @cache

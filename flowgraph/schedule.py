@@ -63,7 +63,7 @@ def schedule(
     tile, nbytes = {}, {}
     for mesh in dict.fromkeys([*meshes.values(), *partial.values()]):
         own = [node for node, where in partial.items() if where == mesh]
-        nbytes[mesh] = sum(value_bytes(node.type) for node in own)
+        nbytes[mesh] = sum(value_bytes(one) for node in own for one in node.types)
         heavy = nbytes[mesh] >= HEAVY_BYTES or _heavy_operand(graph, meshes, mesh) >= HEAVY_BYTES
         known = max((lengths or {}).get(mesh, 1), 1)  # there may be no rows at all
         rows = _nearest_power(TILE_BYTES / max(_row_bytes(graph, meshes, mesh) / known, 1))

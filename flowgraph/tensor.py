@@ -28,6 +28,12 @@ CPU = "cpu"
 """The one device."""
 
 
+def check_device(device: Any) -> None:
+    """Raise UsageError for a device other than the one there is: tensors are computed by CPUs."""
+    if device is not None and not (isinstance(device, str) and device == CPU):
+        raise UsageError(f"a tensor on device {device!r}", f"there is only {CPU!r}", "Leave the device out.")
+
+
 class _Threads:
     """Dask's threaded scheduler, imported when asked for: collections that are computed together must share it."""
 
@@ -215,9 +221,16 @@ class Tensor(Operators):
 
     # The methods that numpy people type without thinking.
 
-    def astype(self, dtype: Any) -> Tensor:
-        """The tensor with its elements converted to `dtype`."""
-        return OPS["astype"](self, dtype=as_dtype(dtype))  # type: ignore[no-any-return]
+    def astype(self, dtype: Any, *, copy: bool = True, device: Any = None) -> Tensor:
+        """The tensor with its elements converted to `dtype`.
+
+        With `copy`, what is assigned to elements of this tensor later is not seen in the result.
+        """
+        check_device(device)
+        wanted = as_dtype(dtype)
+        if self.dtype == wanted and not copy:
+            return self
+        return OPS["astype"](self, dtype=wanted)  # type: ignore[no-any-return]
 
     def reshape(self, *shape: Any, order: str = "C") -> Tensor:
         """The tensor with the same elements in `shape`; one length may be -1."""
@@ -273,8 +286,9 @@ class Tensor(Operators):
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
         """This tensor; raises UsageError for any device but "cpu"."""
-        if device != CPU or stream is not None:
-            raise UsageError(f"to_device({device!r}, stream={stream!r})", "there is one device, 'cpu'", "Leave it out.")
+        check_device(device)
+        if stream is not None:
+            raise UsageError(f"to_device with stream={stream!r}", "the device has no streams", "Leave it out.")
         return self
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
@@ -360,7 +374,8 @@ def value_text(value: np.ndarray[Any, Any]) -> str:
 
 @lru_cache(maxsize=1)
 def _ufunc_table(count: int) -> dict[np.ufunc, Op]:
-    return {op.kernel: op for op in OPS.values() if isinstance(op.kernel, np.ufunc)}
+    named = {getattr(np, name, None): op for name, op in OPS.items()}  # where numpy's is mended, the name is the same
+    return {f: op for f, op in (named | {op.kernel: op for op in OPS.values()}).items() if isinstance(f, np.ufunc)}
 
 
 def _by_ufunc() -> dict[np.ufunc, Op]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 import weakref
 from collections.abc import Hashable
@@ -22,12 +23,14 @@ class Dim:
     Equal only to itself; `affine` gives the same Dim for the same expression.
     """
 
-    __slots__ = ("base", "name", "plus", "times")
+    __slots__ = ("base", "derived", "name", "plus", "times")
 
     def __init__(self, name: str, base: Dim | None = None, times: int = 1, plus: int = 0) -> None:
         self.name = name
         self.base = base if base is not None else self
         self.times, self.plus = times, plus
+        self.derived: dict[tuple[int, int], Dim] = {}
+        """The lengths that `affine` made of this one."""
 
     def __repr__(self) -> str:
         return self.name
@@ -37,13 +40,16 @@ class Dim:
         return self.times * base + self.plus
 
 
-@lru_cache(maxsize=4096)
 def affine(base: Dim, times: int, plus: int = 0) -> Dim:
     """The length `times` x `base` + `plus`: one and the same Dim whenever it is asked for."""
     if times == 1 and plus == 0:
         return base
-    head = base.name if times == 1 else f"{times}*{base.name}"
-    return Dim(f"{head}{plus:+d}" if plus else head, base, times, plus)
+    found = base.derived.get((times, plus))
+    if found is None:
+        head = base.name if times == 1 else f"{times}*{base.name}"
+        new = Dim(f"{head}{plus:+d}" if plus else head, base, times, plus)
+        found = base.derived.setdefault((times, plus), new)  # another thread may have been first
+    return found
 
 
 Size = int | Dim
@@ -202,6 +208,40 @@ def promote_scalar(kind: Hashable, dtype: np.dtype[Any]) -> np.dtype[Any]:
     if kind is float:
         return dtype if dtype.kind == "f" else DEFAULT_FLOAT
     return np.dtype(np.complex128) if dtype == np.float64 else np.dtype(np.complex64)
+
+
+def whole(value: Any, what: str, lowest: int | None = None) -> int:
+    """`value` as an int; raises UsageError, which calls it `what`, for anything but an integer from `lowest` on.
+
+    >>> whole(np.int64(3), "k")
+    3
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (lowest is not None and number < lowest):
+        least = "" if lowest is None else f" from {lowest} on"
+        raise UsageError(f"{what}={value!r:.100}", f"it is no integer{least}", "Give an int.")
+    return number
+
+
+def listed(value: Any, what: str) -> tuple[Any, ...]:
+    """The items of the list or tuple `value`; raises UsageError, which calls it `what`, for what has none.
+
+    >>> listed([1, 2], "axes")
+    (1, 2)
+    """
+    try:
+        return tuple(value)
+    except TypeError:
+        raise UsageError(f"{what}={value!r:.100}", "it is no list", "Give a list or a tuple.") from None
+
+
+def check_function(value: Any, what: str) -> None:
+    """Raise UsageError, which calls it `what`, unless `value` can be called."""
+    if not callable(value):
+        raise UsageError(f"{what}: {value!r:.100}", "it can not be called", "Give a function.")
 
 
 def normal_axis(axis: int, rank: int) -> int:

@@ -1,7 +1,8 @@
-"""What all tests share: Hypothesis profiles, dask's settings, and one cluster of processes."""
+"""What all tests share: Hypothesis profiles, settings of dask, BLAS and the collector, and one cluster of processes."""
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import dask
 import pytest
 from hypothesis import HealthCheck, settings
+from threadpoolctl import threadpool_limits
 
 from flowgraph import op
 from flowgraph.eager import BINDINGS, COMPILED
@@ -28,9 +30,34 @@ settings.load_profile("ci")
 
 @pytest.fixture(scope="session", autouse=True)
 def _dask_settings() -> Iterator[None]:
-    """Refuses keys that dask can only make at random: such a task would never be found again after a restart."""
-    with dask.config.set({"tokenize.ensure-deterministic": True}):
+    """Refuses keys that dask can only make at random: such a task would never be found again after a restart.
+
+    Workers do not profile themselves, which they do all the time, even where there is nothing to do.
+    """
+    with dask.config.set({"tokenize.ensure-deterministic": True, "distributed.worker.profile.enabled": False}):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_blas_thread() -> Iterator[None]:
+    """Holds BLAS to one thread outside kernels, too: those of several test processes would wait for one another."""
+    import scipy.linalg  # noqa: F401  (it brings a BLAS of its own, which must be there to be held)
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+@pytest.fixture
+def three_blas_threads() -> Iterator[None]:
+    """Lets BLAS have threads, for tests that look at who holds it to one."""
+    with threadpool_limits(3, user_api="blas"):
+        yield
+
+
+def pytest_collection_finish() -> None:
+    """Takes what the tests themselves are made of from the collector, which would look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -67,6 +94,7 @@ def cluster() -> Iterator[Client]:
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",  # the default port may be taken
+            scheduler_kwargs={"dashboard": False},  # nobody looks at it, and it takes a second
             memory_limit=0,
             silence_logs=logging.ERROR,
         ) as local,

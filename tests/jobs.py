@@ -1,4 +1,4 @@
-"""Jobs that the tests of running share: a linear regression and a small MLP, loss and gradients, as bytes."""
+"""Jobs that the tests of running share: a linear regression, a small MLP, rows beside their whole; as bytes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,14 @@ def mlp(x: Any, y: Any = Y) -> Graph:
     return loss, *fg.gradient(loss, [first, second])
 
 
-JOBS: dict[str, Callable[..., Graph]] = {"linear": linear, "mlp": mlp}
+def ranks(x: Any, y: Any = Y) -> Graph:
+    """Rows beside the whole that they are rows of."""
+    x = fg.asarray(x)
+    ordered = fg.sort(x, axis=0)
+    return fg.sum(fg.square(x - fg.asarray(y)), axis=0), fg.tanh(x) @ x[5:9].mT, ordered * ordered[-1]
+
+
+JOBS: dict[str, Callable[..., Graph]] = {"linear": linear, "mlp": mlp, "ranks": ranks}
 
 
 def bits(tensors: Graph, client: Any = None, scheduler: Any = None) -> list[bytes]:

@@ -91,10 +91,25 @@ def shuffle(key: Any, x: Any, back: bool = False) -> Any:
     return result
 
 
+def gamma_slope(x: Any, alpha: Any) -> Any:
+    """Differences of the quantiles that the numbers are."""
+    x, alpha = np.broadcast_arrays(x, alpha)
+    h = 1e-4 * alpha
+    below, above = scipy.special.gammainc(alpha, x), scipy.special.gammaincc(alpha, x)
+    found = [
+        np.where(below < above, scipy.special.gammaincinv(a, below), scipy.special.gammainccinv(a, above))
+        for a in (alpha - h, alpha + h)
+    ]
+    return (found[1] - found[0]) / (2 * h)
+
+
 ORACLES: dict[str, Callable[..., Any]] = {
     "random_truncated_normal": truncated,
     "random_categorical": categorical,
     "random_gamma": gamma,
+    "gamma_slope": gamma_slope,
     "random_poisson": poisson,
     "random_shuffle": shuffle,
 }
+
+NOT_PUBLIC = {"gamma_slope": "the gradient of gamma numbers by their shape parameter"}

@@ -6,9 +6,10 @@ by default, ours is 32 bits wide and theirs 64, so only the kinds are compared.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 import array_api_strict as strict
@@ -45,26 +46,35 @@ Case = tuple[tuple[Any, ...], dict[str, Any]]
 # Drawing.
 
 
+@cache
 def dtypes(kinds: str) -> Any:
     return st.sampled_from([np.dtype(name) for kind in kinds for name in DTYPES[kind]])
 
 
+@cache
 def shapes(least: int = 0, most: int = 3) -> Any:
     return hnp.array_shapes(min_dims=least, max_dims=most, min_side=0, max_side=3)
 
 
+@cache
+def shapes_that_meet(count: int, least: int) -> Any:
+    return hnp.mutually_broadcastable_shapes(num_shapes=count, min_dims=least, max_dims=3, min_side=0, max_side=3)
+
+
 def array(draw: Draw, kinds: str, shape: Any = None, *, finite: bool = False, least: int = 0) -> Any:
+    """An array of odd values. Its elements are one draw, as each draw takes longer than most of the calls."""
     dtype = draw(dtypes(kinds))
-    values = FINITE if finite and dtype.kind == "f" else VALUES[dtype.kind]
-    return draw(hnp.arrays(dtype, shapes(least) if shape is None else shape, elements=st.sampled_from(values)))
+    values = np.array(FINITE if finite and dtype.kind == "f" else VALUES[dtype.kind], dtype)
+    shape = draw(shapes(least)) if shape is None else shape
+    count = math.prod(shape)
+    places = np.frombuffer(draw(st.binary(min_size=count, max_size=count)), np.uint8)
+    return values[places % len(values)].reshape(shape)
 
 
 def several(draw: Draw, kinds: str, count: int, *, least: int = 0, **options: Any) -> list[Any]:
     """Arrays of one kind that broadcast together."""
     kind = draw(st.sampled_from(kinds))
-    found = draw(
-        hnp.mutually_broadcastable_shapes(num_shapes=count, min_dims=least, max_dims=3, min_side=0, max_side=3)
-    )
+    found = draw(shapes_that_meet(count, least))
     return [array(draw, kind, shape, **options) for shape in found.input_shapes]
 
 

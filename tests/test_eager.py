@@ -18,7 +18,7 @@ import flowgraph as fg
 from flowgraph import eager
 from flowgraph.context import Hooks
 from flowgraph.eager import BINDINGS, COMPILED, Cache, evaluate
-from flowgraph.errors import DataError, GradientError, RunError
+from flowgraph.errors import DataError, GradientError, RunError, UsageError
 from flowgraph.graph import Node
 from flowgraph.leaves import SHARED_BYTES
 from flowgraph.op import Op
@@ -516,3 +516,42 @@ assert "flowgraph.session" not in sys.modules
 
 def test_programs_without_deferred_graphs_never_import_sessions() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT_SESSIONS], check=True)
+
+
+def test_reading_elements_one_by_one_makes_no_program_for_each() -> None:
+    values = np.arange(12.0, dtype=np.float32).reshape(3, 4)
+    x = fg.constant(values)
+    places = list(np.ndindex(3, 4))
+    waiting = (x + 1)[0, 0] * 2  # one that is computed together with its operand
+    assert float(waiting) == 2.0
+    before = eager.COMPILED.misses
+    y = x * 3
+    unread = [y[place] for place in places]  # made while y is not known
+    for place in places:
+        z = x + 1
+        assert float(z[place]) == values[place] + 1
+        assert bool(y[place] == x[place] * 3)
+    for place, one in zip(places, unread, strict=True):
+        assert float(one + 1) == values[place] * 3 + 1
+    assert eager.COMPILED.misses - before <= 4
+
+
+def test_an_element_of_what_was_computed_has_a_gradient() -> None:
+    x = fg.constant([1.0, 2.0, 3.0])
+    with fg.GradientTape() as tape:
+        tape.watch(x)
+        y = x * x
+        part = y[1]
+        assert float(part) == 4.0
+        total = part * y[2]
+    assert tape.gradient(total, x).tolist() == [0.0, 36.0, 24.0]
+
+
+def test_true_is_no_index() -> None:
+    x = fg.constant([[1.0, 2.0], [3.0, 4.0]])
+    assert x[1].shape == (2,)  # 1 equals True, and what was found for it is kept
+    with pytest.raises(UsageError, match="indices are integers"):
+        x[True]
+    assert x[1:].shape == (1, 2)
+    with pytest.raises(UsageError, match="indices are integers"):
+        x[True:]

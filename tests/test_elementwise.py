@@ -38,11 +38,71 @@ def test_special_values_of_one_operand(name: str) -> None:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", TWO)
 def test_special_values_of_two_operands(name: str) -> None:
-    x, y = FLOATS[:, None], FLOATS
+    floats = FLOATS[np.isfinite(FLOATS)] if name == "floor_divide" else FLOATS  # see the test below
+    x, y = floats[:, None], floats
     wanted = np.asarray(getattr(strict, name)(strict.asarray(x), strict.asarray(y)))
     found = getattr(fg, name)(fg.constant(x), fg.constant(y)).numpy()
     assert found.dtype == wanted.dtype
     np.testing.assert_allclose(found, wanted, rtol=1e-15)
+
+
+FLOOR_DIVIDE = [  # (x, y, x // y) where the standard has another answer than numpy
+    *[(INF, 2.0, INF), (INF, -2.0, -INF), (-INF, 2.0, -INF), (-INF, -2.0, INF), (INF, INF, NAN), (INF, -INF, NAN)],
+    *[(1.0, -INF, -0.0), (-1.0, INF, -0.0), (1.0, INF, 0.0), (-1.0, -INF, 0.0), (INF, NAN, NAN), (NAN, INF, NAN)],
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floor_division_with_infinities_as_the_standard_has_it(dtype: Any) -> None:
+    x, y, wanted = np.array([*FLOOR_DIVIDE, (7.0, -2.0, -4.0)], dtype).T
+    assert_bits(fg.floor_divide(x, y), wanted)
+    assert_bits(fg.constant(x) // y, wanted)
+    assert_bits(np.floor_divide(fg.constant(x), y), wanted)
+    assert_bits((fg.constant(x) + 0) // (fg.constant(y) + 0), wanted)  # in memory that is written over
+    for one in FLOOR_DIVIDE:
+        assert_bits(fg.constant(one[0], dtype) // one[1], np.array(one[2], dtype))
+
+
+EXPM1 = [  # (z, expm1(z)) of complex numbers; nan stands for a part of which the standard says nothing or nan
+    (complex(-0.0, 0.0), complex(0.0, 0.0)),
+    (complex(0.0, -0.0), complex(0.0, -0.0)),
+    (complex(INF, 0.0), complex(INF, 0.0)),
+    (complex(-INF, INF), complex(-1.0, NAN)),
+    (complex(INF, INF), complex(INF, NAN)),
+    (complex(-INF, NAN), complex(-1.0, NAN)),
+    (complex(INF, NAN), complex(INF, NAN)),
+    (complex(NAN, 0.0), complex(NAN, 0.0)),
+    (complex(-INF, 2.0), complex(-1.0, 0.0)),
+    (complex(1.0, INF), complex(NAN, NAN)),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_expm1_of_complex_infinities_as_the_standard_has_it(dtype: Any) -> None:
+    z, wanted = np.array(EXPM1, dtype).T
+    for found in (fg.expm1(z).numpy(), fg.expm1(fg.constant(z) * 1).numpy()):
+        for part, known in ((found.real, wanted.real), (found.imag, wanted.imag)):
+            sure = ~np.isnan(known)
+            np.testing.assert_array_equal(np.abs(part[sure]), np.abs(known[sure]))
+        assert np.isinf(found.real[4]) and np.isnan(found.imag[4])
+    small = np.array([1e-9 + 1e-9j, 0.5 - 2j], dtype)
+    np.testing.assert_array_equal(fg.expm1(small).numpy(), np.expm1(small))
+
+
+@pytest.mark.parametrize("real", [INF, -INF])
+@pytest.mark.parametrize("imag", [0.5, 2.0, 3.0, -2.0, 0.0, -0.0, INF, NAN])
+def test_tanh_of_complex_infinities_as_the_standard_has_it(real: float, imag: float) -> None:
+    (found,) = fg.tanh(np.array([complex(real, imag)])).numpy()
+    assert (found.real, found.imag) == (np.copysign(1, real), 0)
+    assert np.isnan(imag) or np.signbit(found.imag) == np.signbit(imag)
+
+
+def assert_bits(found: Any, wanted: Any) -> None:
+    found = found.numpy()
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found, wanted)
+    known = ~np.isnan(wanted)
+    np.testing.assert_array_equal(np.signbit(found[known]), np.signbit(wanted[known]))
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
@@ -419,7 +479,13 @@ def test_astype() -> None:
     assert fg.astype(x, fg.float32, copy=False) is x
     assert fg.astype(x, fg.float32, device="cpu") is not x
     assert fg.astype([1, 2], "float64").dtype == np.float64
-    with pytest.raises(UsageError, match="the only device"):
+    assert x.astype(fg.float32, copy=False) is x
+    same = x.astype(fg.float32)
+    x[0] = 5.0
+    assert same.tolist() == fg.constant([1.7, -1.7]).tolist()
+    with pytest.raises(UsageError, match="there is only 'cpu'"):
+        x.astype(fg.float32, device="gpu")
+    with pytest.raises(UsageError, match="there is only 'cpu'"):
         fg.astype(x, fg.float32, device="gpu")
 
 

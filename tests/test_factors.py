@@ -22,10 +22,9 @@ N, M = Dim("n"), Dim("m")
 
 
 def test_every_kind_of_axis() -> None:
-    rule = parse("... i [k] <t> (a b) 1 -> i")
-    assert rule.operands == (
-        (ELLIPSIS, Axis(("i",)), Axis(("k",), "whole"), Axis(("t",), "interval"), Axis(("a", "b")), Axis(())),
-    )
+    rule = parse("... i [k] <t> {r} (a b) 1 -> i")
+    whole, interval, running = Axis(("k",), "whole"), Axis(("t",), "interval"), Axis(("r",), "running")
+    assert rule.operands == ((ELLIPSIS, Axis(("i",)), whole, interval, running, Axis(("a", "b")), Axis(())),)
     assert rule.results == ((Axis(("i",)),),)
 
 
@@ -132,6 +131,7 @@ CUTTABLE = {
     "... i k, ... k j -> ... i j": ([(5, 2, 3), (3, 4)], (".0", "i", "k", "j")),
     "... [k] -> ... [k]": ([(5, 3)], (".0",)),
     "<i> j -> <i> j": ([(5, 3)], ("j",)),
+    "{i} j -> {i} j": ([(5, 3)], ("j",)),
     "(i j) -> i j": ([(6,)], ("i",)),
     "i i -> i": ([(3, 3)], ()),
     "i k, j k -> i j": ([(3, 4), (5, 4)], ("i", "k", "j")),

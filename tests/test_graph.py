@@ -411,3 +411,37 @@ def test_slices_of_an_unknown_length(key: Any, found: str) -> None:
 def test_joining_two_unknown_lengths() -> None:
     with pytest.raises(ShapeError, match="more than one of them is unknown"):
         make_node(OPS["concat"], (leaf(Dim("n")), leaf(Dim("m"))), (("axis", 0),))
+
+
+# Attributes that are equal and not the same.
+
+
+def kind_of(x: Any, k: Any) -> Any:
+    sign = 1 if k != 0 else np.copysign(1, np.real(k))
+    return np.full(x.shape, {bool: 1, int: 2, float: 3, complex: 4}[type(k)] * sign, x.dtype)
+
+
+KINDS = {"1": 2, "1.0": 3, "True": 1, "0": 2, "0.0": 3, "-0.0": -3, "False": 1, "nan": 3, "(1+0j)": 4, "(-0-0j)": -4}
+
+
+def test_attributes_of_other_types_and_signs_are_others() -> None:
+    """In every cache: of types, of programs, of shared nodes, of traces."""
+    values = [1, 1.0, True, 0, 0.0, -0.0, False, float("nan"), 1 + 0j, complex(-0.0, -0.0)]
+    x = fg.constant(np.zeros(2))
+    attrs = lambda x, /, k: {"k": k}  # noqa: E731
+    with defined("kind_of", "... -> ...", kind_of, attrs=attrs, doc="What k is.") as op:
+        traced = fg.function(lambda x, k: op(x, k=k))
+        for _ in range(2):
+            assert {repr(k): op(x, k=k).numpy()[0] for k in values} == KINDS
+            assert {repr(k): traced(x, k).numpy()[0] for k in values} == KINDS
+        together = fg.function(lambda x: [op(x, k=k) for k in values])(x)
+        assert [one.numpy()[0] for one in together] == list(KINDS.values())
+
+
+def test_a_nan_among_attributes_is_found_again() -> None:
+    x = fg.constant(np.zeros((2, 2)))
+    attrs = lambda x, /, k: {"k": k}  # noqa: E731
+    with defined("kind_of", "... -> ...", kind_of, attrs=attrs, doc="What k is.") as op:
+        nodes = [op(x, k=float("nan")).node for _ in range(2)]
+    assert nodes[0].attrs == nodes[1].attrs
+    assert infer(nodes[0].op, (x.type,), nodes[0].attrs) is infer(nodes[1].op, (x.type,), nodes[1].attrs)

@@ -767,6 +767,7 @@ def blas_threads() -> list[int]:
     return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas" and "numpy" in one["filepath"]]
 
 
+@pytest.mark.usefixtures("three_blas_threads")
 def test_kernels_hold_blas_to_one_thread(define: Callable[..., Op]) -> None:
     seen: list[list[int]] = []
 
@@ -776,6 +777,7 @@ def test_kernels_hold_blas_to_one_thread(define: Callable[..., Op]) -> None:
 
     op = define("watch", "... -> ...", watch, doc="Notes the number of threads.")
     before = blas_threads()
+    assert set(before) == {3}
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda n: Tensor.numpy(op(fg.constant(np.ones(n, np.float32)))), range(1, 10)))
     assert len(seen) == 9
@@ -783,6 +785,7 @@ def test_kernels_hold_blas_to_one_thread(define: Callable[..., Op]) -> None:
     assert blas_threads() == before
 
 
+@pytest.mark.usefixtures("three_blas_threads")
 def test_a_kernel_that_fails_gives_blas_its_threads_back(define: Callable[..., Op]) -> None:
     op = define("fails", "... -> ...", lambda x: 1 // 0, doc="Fails.")
     before = blas_threads()

@@ -14,7 +14,7 @@ import flowgraph as fg
 from flowgraph import eager
 from flowgraph.graph import Graph, make_input
 from flowgraph.kernel import stages
-from flowgraph.partition import Layout, Partitioned, choose_rows, insert, known_layouts, unknown_rows
+from flowgraph.partition import GATHER, Layout, Partitioned, choose_rows, insert, known_layouts, unknown_rows
 from flowgraph.program import Program, cut_rows
 from flowgraph.tensor import tensor_of
 from flowgraph.types import Dim, tensor_type
@@ -118,6 +118,21 @@ GOLDEN: dict[str, tuple[Build, Shapes, str]] = {
         "input[.], random_normal[rows .], multiply[rows .], add[rows .], w[.], add[rows .]",
     ),
     "a variable is cut where there is nothing else": (fg.tanh, {"w": (100, 4)}, "w[rows .], tanh[rows .]"),
+    "a table that is only looked up is not the data": (
+        lambda t, i, w: fg.tanh(fg.gather(t, fg.cast(i, "int64")) @ w),
+        {"t": (1000, 4), "i": (100,), "w": (4, 2)},
+        "t[. .], i[rows], astype[rows], gather_at[rows .], w[. .], matmul[rows .], tanh[rows .]",
+    ),
+    "a table that little is done along is not the data": (
+        lambda t, i, w: fg.tanh(fg.gather(t * t, fg.cast(i, "int64")) @ w),
+        {"t": (1000, 4), "i": (900,), "w": (4, 50)},
+        "t[. .], multiply[. .], i[rows], astype[rows], gather_at[rows .], w[. .], matmul[rows .], tanh[rows .]",
+    ),
+    "a table that much is done along is": (
+        lambda t, i: fg.gather(t * t, fg.cast(i, "int64")),
+        {"t": (1000, 4), "i": (20,)},
+        "t[rows .], multiply[rows .], gather[. .], i[.], astype[.], gather_at[. .]",
+    ),
     "one row is not cut": (lambda x: x * 2, {"x": (1, 4)}, "x[. .], multiply[. .]"),
     "a row stretches, rows do not": (
         lambda x, w: x + w,
@@ -287,3 +302,32 @@ def test_even_shards_begin_at_round_numbers() -> None:
 def test_nobody_wishes_for_nothing() -> None:
     assert cut_rows(0, 8, 1) == ((0, 0),)
     assert cut_rows(0, 8, (0, 0)) == ((0, 0), (0, 0))
+
+
+def test_a_node_on_the_whole_takes_the_lengths_of_a_cut_operand() -> None:
+    """The classes of the logits are the rows of the data, and an operand that gives its lengths alone is not moved."""
+    x = np.random.default_rng(0).normal(size=(40_000, 3))
+    labels = np.array([1, 5, 39_999])
+    found = fg.nn.sparse_softmax_cross_entropy_with_logits(labels, fg.constant(x).T).numpy()
+    np.testing.assert_allclose(found, np.log(np.exp(x).sum(axis=0)) - x[labels, range(3)], rtol=1e-12)
+
+
+def test_the_whole_of_a_cut_leaf_is_not_gathered() -> None:
+    parts = partitioned(lambda x: fg.tanh(x) @ x[:4].T, {"x": (100, 3)})
+    assert any(node.op is GATHER for node in parts.graph.nodes())
+    found = stages(parts)
+    assert len(found.loops) == 1
+    assert [node.op.name for node in found.whole[0]] == ["getitem", "transpose"]
+    assert [node.op.name for node in found.loops[0][0].nodes] == ["tanh", "matmul"]
+
+
+def test_what_runs_along_its_cut_axis_takes_what_comes_before() -> None:
+    parts = partitioned(lambda x: fg.cumsum(fg.tanh(x)), {"x": (1000, 3)})
+    assert lines(parts) == [
+        "x[rows .]", "tanh[rows .]", "cumulative_sum_carry[. .] partial rows",
+        "combine[. .]", "before[rows .]", "cumulative_sum[rows .]",
+    ]  # fmt: skip
+    assert loops(parts) == [
+        [("rows", ["tanh", "cumulative_sum_carry"])],
+        [("rows", ["tanh", "before", "cumulative_sum"])],
+    ]

@@ -162,10 +162,22 @@ def test_fold_leaves_inputs_draws_and_arrays() -> None:
 
 
 def test_fold_keeps_the_sign_of_zero() -> None:
-    """The constants 0.0 and -0.0 are equal, so `share` would make them one."""
+    """The numbers 0.0 and -0.0 are equal, and `share` must not make one constant of them."""
     zero = convert(0.0)
     graph = graph_of(1 / (-zero), 1 / zero)
     assert [float(one) for one in interpret(optimise(graph), [])] == [-np.inf, np.inf]
+    minus = -zero
+    signs = graph_of(minus, zero, -minus, -zero)
+    assert [str(one) for one in interpret(optimise(signs), [])] == ["-0.0", "0.0", "0.0", "-0.0"]
+    assert ops_used(optimise(signs)) == {"constant": 2}
+
+
+def test_fold_may_come_to_nan() -> None:
+    """A nan is not equal to itself, and the constant that holds it is still a canonical one."""
+    zero = convert(0.0)
+    graph = optimise(graph_of(zero / zero, zero / zero + 1))
+    assert ops_used(graph) == {"constant": 1}
+    assert np.isnan(interpret(graph, [])).all()
 
 
 # simplify

@@ -163,7 +163,7 @@ def test_in_a_function_draws_are_fresh_unless_they_have_a_seed() -> None:
         (lambda: fg.random.normal([2], seed=0.5), UsageError, "seed"),
         (lambda: fg.random.normal([2], seed=[1, 2, 3]), UsageError, "seed"),
         (lambda: fg.random.stateless_gamma([4, 3], [1, 2], [1.0, 2.0]), ShapeError, "last axes"),
-        (lambda: fg.grad(lambda a: fg.sum(fg.random.gamma([2], a)))(1.0), GradientError, "gradient"),
+        (lambda: fg.grad(lambda a: fg.sum(fg.random.poisson([2], a)))(1.0), GradientError, "gradient"),
     ],
 )
 def test_errors(call: Callable[[], Any], error: type[Exception], words: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from walk import tiles
 
 import flowgraph as fg
-from flowgraph.errors import ShapeError, UsageError
+from flowgraph.errors import DTypeError, ShapeError, UsageError
 
 X = np.array([[3.0, 1.0, 3.0, 2.0], [0.0, 5.0, -1.0, 5.0], [2.0, 2.0, 2.0, 2.0]])
 
@@ -58,6 +58,13 @@ def test_searchsorted() -> None:
         wanted = np.searchsorted(line, X, side, order)  # type: ignore[call-overload]
         found = fg.searchsorted(fg.constant(line), X, side=side, sorter=order)
         assert found.tolist() == wanted.tolist()
+    long = np.sort(np.random.default_rng(0).integers(0, 50_000, 70_000))
+    wanted = np.random.default_rng(1).integers(-5, 60_000, (5, 7))
+    for side in ("left", "right"):
+        found = fg.searchsorted(fg.constant(long), wanted, side=side)
+        np.testing.assert_array_equal(found.numpy(), np.searchsorted(long, wanted, side))  # type: ignore[call-overload]
+    with pytest.raises(DTypeError, match="complex"):
+        fg.searchsorted(fg.constant([1j]), [1j])
     with pytest.raises(UsageError, match="side"):
         fg.searchsorted(fg.constant(line), X, side="middle")
     with pytest.raises(ShapeError):

@@ -258,3 +258,12 @@ def test_names_in_graphs_of_tensorflow_1() -> None:
 def test_wrong_arguments(call: Any, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         call()
+
+
+def test_signatures_name_the_operands_as_tensorflow_does() -> None:
+    for name, row in TABLE.items():
+        parameters = list(inspect.signature(find(name)).parameters)
+        if isinstance(row, str):
+            operands = [word for word in row.split()[1:] if "=" not in word]
+            assert parameters[: len(operands)] == operands, name
+    assert list(inspect.signature(fg.concat).parameters) == ["values", "axis"]

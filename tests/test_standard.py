@@ -46,7 +46,8 @@ def test_of_one_operand(name: str, data: Any) -> None:
 @settings(max_examples=20)
 @given(data=st.data())
 def test_of_two_operands(name: str, data: Any) -> None:
-    compare(name, (tuple(several(data.draw, BINARY[name], 2)), {}), signs=True)
+    finite = name == "floor_divide"  # with infinities numpy does not follow the standard
+    compare(name, (tuple(several(data.draw, BINARY[name], 2, finite=finite)), {}), signs=True)
 
 
 @pytest.mark.parametrize("name", ["bitwise_left_shift", "bitwise_right_shift"])

@@ -38,13 +38,8 @@ def numeric_jacobian(f: Any, x: Any, step: float = 1e-6) -> Any:
 
 # vmap of every operation.
 
-SAMPLES = {str(one): one for op in OPS.values() for one in walk.samples(op) if one.operands}
 
-
-@pytest.mark.parametrize("name", SAMPLES)
-def test_vmap_of_an_op_is_the_op_on_each_element(name: str) -> None:
-    """With each operand in turn the one that has no batch, and with all of them batched."""
-    sample = SAMPLES[name]
+def check_vmap(sample: walk.Sample) -> None:
     dtype = next(one for one in walk.DTYPES if walk.takes(sample, one))
     draws = [sample.draw(dtype, seed) for seed in range(3)]
     count = len(draws[0])
@@ -66,6 +61,12 @@ def test_vmap_of_an_op_is_the_op_on_each_element(name: str) -> None:
         for a, b in zip(listed(got), wanted, strict=True):
             assert (a.shape, a.dtype) == (b.shape, b.dtype)
             np.testing.assert_allclose(a.numpy(), b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", list(OPS))
+def test_vmap_of_an_op_is_the_op_on_each_element(name: str) -> None:
+    """With each operand in turn the one that has no batch, and with all of them batched."""
+    walk.each([one for one in walk.samples(OPS[name]) if one.operands], check_vmap)
 
 
 def listed(one: Any) -> list[Any]:

@@ -198,3 +198,9 @@ def test_what_is_no_axis(axis: Any) -> None:
 def test_an_axis_named_twice() -> None:
     with pytest.raises(UsageError, match="an axis occurs twice"):
         normal_axes((1, -1), 2)
+
+
+def test_a_length_made_of_another_is_the_same_however_many_there_are() -> None:
+    rows = Dim("rows")
+    made = [affine(rows, 1, -number) for number in range(1, 10_000)]
+    assert all(affine(rows, 1, -number) is one for number, one in enumerate(made, 1))

@@ -1,6 +1,7 @@
 """The checks that every operation must pass, as functions of one call of an op. `test_ops.py` walks the table by them.
 
 samples(op)        the calls to make: from `Op.samples`, else from the factor string
+each               one check of several samples: thousands of tests would each cost more than what they check
 check_types        kernels return the shapes and dtypes that the definition says
 check_value        reference and program agree with an oracle
 check_gradient     first and second derivatives agree with central differences
@@ -15,9 +16,10 @@ from __future__ import annotations
 import itertools
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ from flowgraph import eager, schedule
 from flowgraph.errors import FlowgraphError
 from flowgraph.factors import ELLIPSIS, Axis, Rule, parse
 from flowgraph.graph import Graph, Node, call_kernel, interpret, make_input, toposort
-from flowgraph.op import COMBINES, Monoid, Op, kernel_parameters
+from flowgraph.op import COMBINES, Op, kernel_parameters, monoid_of
 from flowgraph.partition.layout import legal_factors
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import TensorType, is_float, tensor_type
@@ -93,6 +95,16 @@ def samples(op: Op) -> list[Sample]:
     if not isinstance(op.factors, str):
         raise AssertionError(f"the factors of {op.name} depend on its attributes: define it with `samples=`")
     return [Sample(op, shapes) for shapes in shapes_of(parse(op.factors))]
+
+
+def each(some: Iterable[Sample], check: Callable[[Sample], object]) -> None:
+    """Make `check` of all samples; an error says in a note whose it is."""
+    for sample in some:
+        try:
+            check(sample)
+        except BaseException as error:  # pytest's own kinds of failure are not Exceptions
+            error.add_note(f"the sample: {sample}")
+            raise
 
 
 ELLIPSES: dict[int, tuple[tuple[Any, ...], ...]] = {
@@ -372,16 +384,22 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
         return np.ascontiguousarray(part).reshape(lengths(axes, array.shape, piece))
 
     parts = []
-    monoid = node.op.combine if isinstance(node.op.combine, Monoid) else None
+    monoid = monoid_of(node.op, len(node.types))
     contracted = factor in binding.contracted()
-    for piece in pieces:
-        cuts = [cut(one, axes, piece) for one, axes in zip(operands, binding.operands, strict=True)]
+    cuts_of = [
+        [cut(one, axes, piece) for one, axes in zip(operands, binding.operands, strict=True)] for piece in pieces
+    ]
+    entering = _entering(node, cuts_of) if factor in binding.running() else [{}] * len(pieces)
+    for piece, cuts, before in zip(pieces, cuts_of, entering, strict=True):
         if contracted and monoid is not None:
-            parts.append(monoid.partial(*cuts, **_keywords(node, monoid.partial)))
+            plain = monoid.partial is node.op.kernel
+            parts.append(call_kernel(node, cuts) if plain else monoid.partial(*cuts, **_keywords(node, monoid.partial)))
             continue
         at = spans(binding.results[0], node.type.shape, piece)
         shape = tuple(stop - start for start, stop, _ in at)
-        parts.append([np.asarray(one) for one in call_kernel(node, cuts, shape, at)])
+        kernel = replace(node.op, kernel=partial(node.op.kernel, **before)) if before else node.op
+        own = Node(kernel, node.inputs, node.attrs, node.types)
+        parts.append([np.asarray(one) for one in call_kernel(own, cuts, shape, at)])
         for part, axes, of_type in zip(parts[-1], binding.results, node.types, strict=True):
             assert part.shape == lengths(axes, of_type.shape, piece), f"{node} cut along {factor}: shape {part.shape}"
     if not contracted:
@@ -391,12 +409,25 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
         state = parts[0]
         for part in parts[1:]:
             state = monoid.merge(state, part)
-        return [np.asarray(monoid.finish(state, **_keywords(node, monoid.finish)), node.type.dtype)]
+        result = monoid.finish(state, **_keywords(node, monoid.finish))
+        results = result if len(node.types) > 1 else [result]
+        return [np.asarray(one, of_type.dtype) for one, of_type in zip(results, node.types, strict=True)]
     assert isinstance(node.op.combine, str)
     (total,) = parts[0]
     for (part,) in parts[1:]:
         total = COMBINES[node.op.combine](total, part)
     return [total]
+
+
+def _entering(node: Node, cuts: Sequence[Sequence[Array]]) -> list[dict[str, Any]]:
+    """What the kernel of `node`, which runs along a cut axis, is given for each piece."""
+    carry = node.op.carry
+    assert carry is not None
+    own = [carry.pieces.partial(*one, **_keywords(node, carry.pieces.partial)) for one in cuts]
+    found = carry.pieces.finish(reduce(carry.pieces.merge, own), **_keywords(node, carry.pieces.finish))
+    assert len(found) == len(cuts) - 1
+    behind = carry.backward(dict(node.attrs))
+    return [{"before": found[k : k + 1] if behind else found[max(k - 1, 0) : k]} for k in range(len(cuts))]
 
 
 def _keywords(node: Node, function: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from flowgraph.kernel.kernel import Kernel
 from flowgraph.kernel.merge import complete, join
 from flowgraph.kernel.rows import Rows
 from flowgraph.kernel.source import Emitter
-from flowgraph.kernel.stages import Loop, Stages, stages
+from flowgraph.kernel.stages import Loop, Stages, is_whole_leaf, stages
 
 __all__ = [
     "Assembly",
@@ -21,6 +21,7 @@ __all__ = [
     "WholeStage",
     "clean",
     "complete",
+    "is_whole_leaf",
     "join",
     "one_stage",
     "stages",

@@ -107,11 +107,19 @@ class Assembly:
 
     def __init__(self, emitter: Emitter, outputs: Sequence[Node]) -> None:
         self.emitter, self.parts, self.phases = emitter, emitter.parts, emitter.phases
-        self.outputs = outputs
         early = self.phases.whole[0]
         flops = sum(node.op.flops * node.inferred().binding.points() for node in early if node.op.name != "constant")
         self.replicated = frozenset(early if flops <= REPLICATED_FLOPS else ())
         """Whole nodes that every stage computes for itself."""
+        self.asked = frozenset(outputs)
+        phase = {node: level for level, nodes in enumerate(self.phases.whole) for node in nodes}
+        self.leaving = self.asked.union(
+            one
+            for user in self.phases.needed
+            for one in read_operands(user)
+            if phase.get(user, -1) != phase.get(one, -1)
+        )
+        """The whole nodes that another stage reads, and the outputs."""
 
     def run(self) -> tuple[Stage, ...]:
         """All stages, in an order in which they can run."""
@@ -134,9 +142,9 @@ class Assembly:
 
     def _whole(self, level: int, nodes: Sequence[Node], before: tuple[LoopStage, ...]) -> WholeStage | None:
         """Whole phase `level`; None where nothing is left to do in it."""
-        results = tuple(node for node in nodes if node not in self.replicated and self._leaves(node, level))
+        results = tuple(node for node in nodes if node not in self.replicated and node in self.leaving)
         if level == 0:
-            results += tuple(node for node in nodes if node in self.replicated and node in self.outputs)
+            results += tuple(node for node in nodes if node in self.replicated and node in self.asked)
         if not results:
             return None
         wanted = self._closure(results, set(nodes) - self.replicated)
@@ -147,7 +155,7 @@ class Assembly:
             if one not in wanted and node.op not in (COMBINE, GATHER)
         ]
         replicated, arguments = self._split([*outside, *(node for node in results if node in self.replicated)])
-        inside = [node for node in self.phases.needed if node in wanted or node in replicated]
+        inside = sorted(wanted.union(replicated), key=self.emitter.numbers.__getitem__)
         loops = tuple(stage.loop for stage in before)
         kernel = self.emitter.whole(level, inside, loops, arguments, results)
         gathered = []
@@ -158,13 +166,6 @@ class Assembly:
                 gathered.append((node.inputs[0], found[0]))
         return WholeStage(kernel, level, before, tuple(gathered), arguments, results)
 
-    def _leaves(self, node: Node, level: int) -> bool:
-        """Whether a result of whole phase `level` is wanted by another stage or is an output."""
-        if node in self.outputs:
-            return True
-        same = set(self.phases.whole[level])
-        return any(node in read_operands(user) for user in self.phases.needed if user not in same)
-
     def _split(self, wanted: Iterable[Node]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
         """Of the whole values that a stage reads: those it computes for itself, and those it is given."""
         asked = dict.fromkeys(wanted)
@@ -172,8 +173,8 @@ class Assembly:
         given = dict.fromkeys(
             one for one in (*asked, *(operand for node in own for operand in read_operands(node))) if one not in own
         )
-        order = {node: number for number, node in enumerate(self.emitter.numbers)}
-        return tuple(sorted(own, key=order.__getitem__)), tuple(sorted(given, key=order.__getitem__))
+        order = self.emitter.numbers.__getitem__
+        return tuple(sorted(own, key=order)), tuple(sorted(given, key=order))
 
     def _closure(self, nodes: Iterable[Node], inside: Iterable[Node]) -> set[Node]:
         """`nodes` and all that they are computed from within `inside`."""

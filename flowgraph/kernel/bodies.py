@@ -39,7 +39,7 @@ def define_body(block: Memory, node: Node, body: Body) -> str:
     answers = [_answer(inner, one) for one in graph.outputs]
     name = block.names.body()
     lines: list[Line] = [(f"def {name}({', '.join(f'v{numbers[leaf]}' for leaf in graph.inputs)}):", None)]
-    lines += [(f"    {line}", None) for line, _ in (*inner.pre, *inner.body)]
+    lines += [(f"    {line}", one) for line, one in (*inner.pre, *inner.body)]  # errors name what fails inside
     block.pre += [*lines, (f"    return {tuple_text(answers)}", None)]
     return name
 

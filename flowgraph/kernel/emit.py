@@ -14,9 +14,9 @@ from flowgraph.kernel.bodies import define_body
 from flowgraph.kernel.memory import Memory, in_c_order
 from flowgraph.kernel.names import MESH_NUMBER, affine_text, tuple_text
 from flowgraph.kernel.stages import read_operands
-from flowgraph.op import COMBINES, Monoid, kernel_parameters
+from flowgraph.op import COMBINES, kernel_parameters, monoid_of
 from flowgraph.ops.body import Body
-from flowgraph.partition import COMMUNICATION, SPREAD, rows_of
+from flowgraph.partition import BEFORE, COMMUNICATION, SPREAD, rows_of
 
 _VIEW = re.compile(r"\{(\d+|out)\}(\.(?:ravel|reshape)\((?:[^()]|\(\))*\))")
 """A view of an operand or of the result inside a call template."""
@@ -52,6 +52,10 @@ class Block(Memory):
             self._host(node)
         elif node.op is SPREAD:
             self._spread(node)
+        elif node.op is BEFORE and self.tiled is not None:
+            self._before(node)
+        elif node in self.parts.carries and self.tiled is None:
+            self.text[node] = "None"  # in a program of one tile nothing comes before
         elif node.op in COMMUNICATION:
             self.text[node] = self.array(node.inputs[0])
             self._inherit_stability(node)
@@ -59,7 +63,7 @@ class Block(Memory):
             self._size(node)
         elif node.op is ITEM or node.op.view is not None:
             self._view(node)
-        elif isinstance(node.op.combine, Monoid) and node in self.parts.partial and self.tiled is not None:
+        elif node in self.parts.partial and self.tiled is not None and monoid_of(node.op, len(node.types)) is not None:
             self._monoid(node)  # in a program of one tile the kernel has all rows at once
         elif node.op.name == "astype" and node.inputs[0] in self.numbers_of_host:
             out = self._fresh(node)
@@ -116,12 +120,24 @@ class Block(Memory):
         self.body.append((f"{name} = {whole}[{':, ' * axis}{low}:{high}]", node))
         self.text[node] = name
 
+    def _before(self, node: Node) -> None:
+        """The entry of the tile before this one, or behind it; none for the first."""
+        _, cut = rows_of(self.parts.layouts[node]) or (0, None)
+        assert cut is not None
+        tile = f"at{MESH_NUMBER[cut.mesh]}//{self.plan.tile[cut.mesh]}"
+        span = f"{tile}:{tile}+1" if node.attr("backward") else f"{tile}-1:{tile}"
+        name = f"v{self.numbers[node]}"
+        self.body.append((f"{name} = {self.array(node.inputs[0])}[{span}]", node))
+        self.text[node] = name
+
     def _view(self, node: Node) -> None:
         source = node.inputs[0]
         types = tuple(one.type for one in node.inputs)
         assert node.op.view is not None
         text = node.op.view(types, dict(node.attrs))
-        line = text.replace("{shape}", self.shape_text(node)).replace("{0}", self.array(source))
+        if "{shape}" in text:
+            text = text.replace("{shape}", self.shape_text(node))
+        line = text.replace("{0}", self.array(source))
         name = f"v{self.numbers[node]}"
         where = self._lines(node)
         copies = ".reshape(" in text and not in_c_order(source)
@@ -132,24 +148,27 @@ class Block(Memory):
         self.text[node] = name
 
     def _monoid(self, node: Node) -> None:
-        monoid = node.op.combine
-        assert isinstance(monoid, Monoid)
+        monoid = monoid_of(node.op, len(node.types))
+        assert monoid is not None
         name = f"m{self.numbers[node]}"
         self.body.append(
-            (f"{name} = {self.names.function(monoid.partial)}({self._arguments(node, monoid.partial)})", node)
+            (f"{name} = tuple({self.names.function(monoid.partial)}({self._arguments(node, monoid.partial)}))", node)
         )
         self.text[node] = name
 
     def finish_monoid(self, node: Node, state: str) -> str:
-        """The line that turns the merged state of a monoid into its result."""
-        monoid = node.op.combine
-        assert isinstance(monoid, Monoid)
+        """The line that turns the merged state of a monoid into its result, or into the list of its results."""
+        monoid = monoid_of(node.op, len(node.types))
+        assert monoid is not None
         attrs = self._keywords(node, monoid.finish)
         call = f"{self.names.function(monoid.finish)}({', '.join([state, *attrs])})"
-        return f"array({call}, {self.names.dtype(node.type.dtype)})"
+        dtypes = [self.names.dtype(one.dtype) for one in node.types]
+        if len(dtypes) > 1:
+            return f"[array(one, dtype) for one, dtype in zip({call}, {tuple_text(dtypes)})]"
+        return f"array({call}, {dtypes[0]})"
 
     def _arguments(self, node: Node, function: Any) -> str:
-        return ", ".join([*(self.array(one) for one in read_operands(node)), *self._keywords(node, function)])
+        return ", ".join([*map(self.array, _operands(node)), *self._keywords(node, function)])
 
     def _keywords(self, node: Node, function: Any) -> list[str]:
         """The attributes that `function` asks for by name."""
@@ -167,6 +186,8 @@ class Block(Memory):
             words.append(f"dtype={self.names.dtype(node.type.dtype)}")
         if "at" in wanted:
             words.append(f"at={self._positions(node)}")
+        if "before" in wanted:
+            words += [f"before={self.array(one)}" for one in node.inputs if one.op is BEFORE]
         if "operand_shapes" in wanted:
             words.append(f"operand_shapes={tuple_text([tuple_text(self.local_shape(one)) for one in node.inputs])}")
         return words
@@ -188,7 +209,7 @@ class Block(Memory):
         call = f"{self.names.function(node.op.kernel)}({self._arguments(node, node.op.kernel)})"
         name = f"v{self.numbers[node]}"
         lines = self._lines(node)
-        operands = "".join(f", {self.array(one)}" for one in read_operands(node))
+        operands = "".join(f", {self.array(one)}" for one in _operands(node))
         if len(node.types) > 1:
             line = f"{name} = [owned(one, one.dtype{operands}) for one in {call}]"
         elif node in self.preset:
@@ -251,6 +272,11 @@ class Block(Memory):
         name = f"o{self.numbers[node]}"
         self._binds(node).append((f"{name} = ones({count}, {self.names.dtype(operand.type.dtype)})", node))
         return name
+
+
+def _operands(node: Node) -> list[Node]:
+    """The operands that `node` takes by position."""
+    return [one for one in read_operands(node) if one.op is not BEFORE]
 
 
 def _rename_call(line: str, name: str, text: str) -> str:

@@ -57,14 +57,14 @@ class Kernel:
         return self._function
 
     def _explained(self, error: Exception) -> RunError:
-        line, trace = 0, error.__traceback__
+        """What failed, from the inside out: an operation in the body of a loop is named before the loop."""
+        notes, known, trace = [], dict(self.notes), error.__traceback__
         while trace is not None:
-            if trace.tb_frame.f_code is self.function().__code__:
-                line = trace.tb_lineno
+            if trace.tb_frame.f_code.co_filename == self.function().__code__.co_filename:
+                notes.append(known.get(trace.tb_lineno, f"line {trace.tb_lineno} of kernel {self.name}"))
             trace = trace.tb_next
-        note = next((text for number, text in self.notes if number == line), f"line {line} of kernel {self.name}")
         return RunError(
-            f"to compute {note}",
+            f"to compute {', inside '.join(reversed(notes))}",
             f"{type(error).__name__}: {error}",
             "Check the values that reach this operation; `program.source()` shows the kernel.",
         )

@@ -46,6 +46,8 @@ class Memory:
         """The buffer that a node's result lives in."""
         self.root: dict[Node, Node] = {}
         self.last_use: dict[Node, int] = {}
+        self.ends: dict[int, list[Node]] = {}
+        """For each position, the nodes that are read there for the last time, in the order of their computation."""
         self.free: dict[tuple[str, str], list[str]] = {}
         self.preset: dict[Node, str] = {}
         """Arrays that results must be written into: slices of accumulators, state that a window carries."""
@@ -142,6 +144,10 @@ class Memory:
                 self.last_use[root] = max(self.last_use.get(root, 0), position)
         for node in pinned:
             self.last_use[self.root.get(node, node)] = FOREVER
+        self.ends = {}
+        for node in nodes:
+            if self.root[node] is node:
+                self.ends.setdefault(self.last_use[node], []).append(node)
 
     def _plan_joins(self, nodes: Sequence[Node]) -> None:
         """Let what is only computed to be joined into one vector be written into its place at once."""
@@ -268,7 +274,9 @@ class Memory:
 
     def _release(self, position: int) -> None:
         """Give back the buffers whose last reader has been emitted."""
-        for node in [one for one in self.owned if self.last_use.get(one, FOREVER) <= position]:
+        for node in self.ends.get(position, ()):
+            if node not in self.owned:
+                continue
             buffer = self.owned.pop(node)
             lengths = self.local_shape(node)
             self.free.setdefault((self.count_text(lengths), self.names.dtype(node.type.dtype)), []).append(buffer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Sequence
+from types import BuiltinMethodType
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ MESH_NUMBER = {dim.name: number for number, dim in enumerate(MESHES)}
 _RESERVED = re.compile(
     "[A-Za-z]{1,2}[0-9]+|x[0-9]+_[0-9]+|(?:acc|state|history|body)[0-9]+|(?:bool|complex)[0-9]*|"
     "start|rows|leaf_tiles|stack|push|size|low|steps?|starts|one|program|window|(?:loop|whole)_.*|Stack|MERGES|"
-    "range|min|float|" + "|".join(keyword.kwlist)
+    "range|min|float|tuple|zip|dtype|" + "|".join(keyword.kwlist)
 )
 """Names that kernels give to things of their own, or expect to mean what they always mean."""
 
@@ -31,6 +32,7 @@ class Names:
         common: tuple[Any, ...] = (np.empty, np.array, np.copyto, np.broadcast_to, ones, owned, *host.FUNCTIONS)
         self.objects: dict[str, Any] = {one.__name__: one for one in common}
         self._by_id: dict[int, str] = {}
+        self._values: dict[str, int] = {}
         self._bodies = 0
 
     def function(self, function: Any) -> str:
@@ -40,7 +42,7 @@ class Names:
             base = base if base.isidentifier() and not base.startswith("<") else "f"
             base = f"f_{base}" if _RESERVED.fullmatch(base) else base
             name, number = base, 1
-            while name in self.objects and self.objects[name] is not function:
+            while name in self.objects and not _is_same(self.objects[name], function):
                 number += 1
                 name = f"{base}_{number}"
             self.objects[name] = function
@@ -54,7 +56,8 @@ class Names:
 
     def value(self, value: Any, letter: str) -> str:
         """A name for a value, numbered in the order of asking."""
-        name = f"{letter}{sum(1 for key in self.objects if key[0] == letter and key[1:].isdigit())}"
+        number = self._values[letter] = self._values.get(letter, -1) + 1
+        name = f"{letter}{number}"
         self.objects[name] = value
         return name
 
@@ -65,6 +68,11 @@ class Names:
         name = own.name if own.kind in "bc" else own.str.lstrip("<>|=")
         self.objects[name] = own
         return str(name)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two functions are one. A method such as `np.add.reduce` is a new object whenever it is looked up."""
+    return one is other or (isinstance(one, BuiltinMethodType) and one == other)
 
 
 def affine_text(name: str, times: int, plus: int) -> str:

@@ -16,7 +16,7 @@ from flowgraph.kernel.memory import Line
 from flowgraph.kernel.merge import Stack
 from flowgraph.kernel.names import MESH_NUMBER, Names, affine_text, tuple_text
 from flowgraph.kernel.stages import Loop, Stages, read_operands
-from flowgraph.op import Monoid
+from flowgraph.op import monoid_of
 from flowgraph.partition import GATHER, Partitioned, rows_of
 from flowgraph.schedule import Schedule
 from flowgraph.types import Dim
@@ -114,27 +114,28 @@ class Emitter:
     def accumulators(self, partials: Sequence[Node]) -> Accumulators:
         """One flat array for all partial results of one merge function and dtype; gradients are slices of it."""
         entries: list[tuple[Any, Any]] = []
-        counts: list[list[str]] = []
+        counts: list[_Count] = []
         places: dict[Node, tuple[int, str, str]] = {}
         measure = Block(self.parts, self.plan, self.numbers, Names())
         for node in partials:
-            if isinstance(node.op.combine, Monoid):
-                entries.append((node.op.combine.merge, None))
-                counts.append([])
+            monoid = monoid_of(node.op, len(node.types))
+            if monoid is not None:
+                entries.append((monoid.merge, None))
+                counts.append(_Count())
                 places[node] = (len(entries) - 1, "", "")
                 continue
             key = (accumulator_ufunc(node), node.type.dtype)
             if key not in entries:
                 entries.append(key)
-                counts.append([])
+                counts.append(_Count())
             entry = entries.index(key)
-            start = _sum_text(counts[entry])
-            counts[entry].append(measure.count_text(measure.local_shape(node)))
-            places[node] = (entry, start, _sum_text(counts[entry]))
+            start = counts[entry].text()
+            counts[entry].add(measure.count_text(measure.local_shape(node)))
+            places[node] = (entry, start, counts[entry].text())
         return Accumulators(
             tuple(merge for merge, _ in entries),
             tuple(dtype for _, dtype in entries),
-            tuple(_sum_text(one) for one in counts),
+            tuple(one.text() for one in counts),
             places,
         )
 
@@ -379,7 +380,20 @@ def _indented(lines: Iterable[Line], depth: int) -> list[Line]:
     return [("    " * depth + line, node) for line, node in lines]
 
 
-def _sum_text(counts: Sequence[str]) -> str:
-    known = sum(int(one) for one in counts if one.isdigit())
-    unknown = [one for one in counts if not one.isdigit()]
-    return " + ".join([*unknown, *([str(known)] if known or not unknown else [])])
+class _Count:
+    """A number of elements as text: a sum of numbers, which are added here, and of what the kernel knows."""
+
+    def __init__(self) -> None:
+        self.known = 0
+        self.unknown: list[str] = []
+
+    def add(self, count: str) -> None:
+        """Add `count`."""
+        if count.isdigit():
+            self.known += int(count)
+        else:
+            self.unknown.append(count)
+
+    def text(self) -> str:
+        """The sum."""
+        return " + ".join([*self.unknown, *([str(self.known)] if self.known or not self.unknown else [])])

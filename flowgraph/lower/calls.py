@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.graph import Node
-from flowgraph.kernel import Kernel, Loop, LoopStage, OneStage, Rows, Stage, clean, complete, join
+from flowgraph.kernel import Kernel, Loop, LoopStage, OneStage, Rows, Stage, clean, complete, is_whole_leaf, join
 from flowgraph.sources import pieces, resolve
 
 
@@ -115,9 +115,7 @@ def run_here(bound: Bound) -> list[Any]:
     for stage in bound.stages:
         if isinstance(stage, OneStage):
             continue
-        arguments = [
-            values[one] if one in values else clean(bound.values[one], one.type.dtype) for one in stage.arguments
-        ]
+        arguments = [values[one] if one in values else _given(bound, one) for one in stage.arguments]
         if isinstance(stage, LoopStage):
             mesh, total = stage.loop.mesh, bound.rows[stage.loop.mesh]
             parts = [
@@ -145,3 +143,8 @@ def run_here(bound: Bound) -> list[Any]:
             )
             values.update(zip(stage.results, results, strict=True))
     return [stored[node] if axis is not None else values[node] for node, axis in bound.outputs]
+
+
+def _given(bound: Bound, node: Node) -> Any:
+    """The whole value of an input."""
+    return clean(bound.values[node.inputs[0] if is_whole_leaf(node) else node], node.type.dtype)

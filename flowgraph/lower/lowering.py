@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.graph import Node
-from flowgraph.kernel import Loop, LoopStage, OneStage, RowArgument, WholeStage, clean
+from flowgraph.kernel import Loop, LoopStage, OneStage, RowArgument, WholeStage, clean, is_whole_leaf
 from flowgraph.lower.calls import (
     Bound,
     assemble,
@@ -62,6 +62,10 @@ class Lowering:
         """For whole values: the task that has them, and which of its results they are."""
         self.stored: dict[Node, list[Any]] = {}
         """For cut values: the key of each shard's part."""
+        self.state_rows: dict[Node, list[Any]] = {}
+        """In a later step, for states that lie in pieces: the key of each shard's part."""
+        self.changed: set[Node] = set()
+        """The inputs whose values are no longer those that were given: states of a later step."""
         self.stacks: dict[Loop, list[Any]] = {}
         self.numbers = {node: number for number, node in enumerate(bound.values)}
         self.sources = {n: Held(one) if isinstance(one, np.ndarray) else one for n, one in bound.values.items()}
@@ -95,24 +99,36 @@ class Lowering:
         return Result((self._value(node).key,))  # an output that is an input
 
     def advance(self, updates: Mapping[Node, Node]) -> None:
-        """Go to the next step: what a step computed for the outputs in `updates` are the values of these inputs."""
-        fresh: dict[Node, Any] = {}
-        for number, (state, new) in enumerate(updates.items()):
-            if new in self.stored or new in self.places:
-                fresh[state] = self._new_state(new, number)
-            else:  # an output that is an input
-                fresh[state] = self._value(new)
+        """Go to the next step: what a step computed for the outputs in `updates` are the values of these inputs.
+
+        What was computed in the pieces in which the next step reads it stays in pieces; all else becomes one value.
+        """
+        rows = {state: keys for state, new in updates.items() if (keys := self._carried(state, new)) is not None}
+        whole = {
+            state: self._new_state(new, number)
+            for number, (state, new) in enumerate(updates.items())
+            if state not in rows
+        }
         kept = {node: ref for node, ref in self.values.items() if node.is_leaf and node not in updates}
-        self.values = kept | fresh
-        self.places, self.stored, self.stacks = {}, {}, {}
+        self.values = kept | whole
+        self.changed.update(updates)
+        self.places, self.stored, self.stacks, self.state_rows = {}, {}, {}, rows
         self.step += 1
 
+    def _carried(self, state: Node, new: Node) -> list[Any] | None:
+        """The pieces of `new`, if they are those of `state` in the next step."""
+        pieces = self.stored.get(new, self.state_rows.get(new))
+        return pieces if pieces is not None and self.bound.cuts[new] == self.bound.cuts[state] else None
+
     def _new_state(self, node: Node, number: int) -> Any:
-        if node in self.places:
-            return self._value(node)
+        if node in self.stored:
+            return self.spec.TaskRef(self._joined_rows(node, self.stored[node], self.key("state", number)))
+        return self._value(node)
+
+    def _joined_rows(self, node: Node, keys: Sequence[Any], key: Any) -> Any:
+        """The key of a task that joins the pieces of `node`."""
         axis = next(axis for axis, cut in enumerate(self.bound.cuts[node]) if cut is not None)
-        key = self.single_key(Result(tuple(self.stored[node]), None, axis), self.key("state", number))
-        return self.spec.TaskRef(key)
+        return self.single_key(Result(tuple(keys), None, axis), key)
 
     def single_key(self, result: Result, key: Any) -> Any:
         """The key of a task whose result is the value of an output, all in one."""
@@ -136,10 +152,14 @@ class Lowering:
         return self.spec.List(*[self._value(node) for node in nodes])
 
     def _value(self, node: Node) -> Any:
+        node = node.inputs[0] if is_whole_leaf(node) else node
         if node not in self.values and node in self.places:
             (key,), number = self.places[node]
             picked = self._task(self.key(f"{key[0].split('-')[1]}-value", number), pick, self.spec.TaskRef(key), number)
             self.values[node] = self.spec.TaskRef(picked)
+        elif node in self.state_rows and node not in self.values:
+            key = self.key("state-value", self.numbers[node])
+            self.values[node] = self.spec.TaskRef(self._joined_rows(node, self.state_rows[node], key))
         elif node not in self.values:
             source = self.sources[node]
             if isinstance(source, Held) and (source.array.nbytes < SMALL_BYTES or not source.shape):
@@ -153,7 +173,8 @@ class Lowering:
 
     def _pieces(self, node: Node, start: int, stop: int, axis: int) -> Any:
         source = self.sources[node]
-        if axis and not isinstance(source, Held | Derived):  # its parts are rows: join them first
+        # The parts of other sources are rows, and a state of a later step is the result of a task.
+        if node in self.changed or (axis and not isinstance(source, Held | Derived)):
             return self.spec.List(self.spec.List(self._value(node), start, stop, axis, source.type.shape))
         return piece_arguments(source.pieces(start, stop, axis))
 
@@ -197,6 +218,8 @@ class Lowering:
     def _rows(self, how: RowArgument, shard: int, start: int, stop: int) -> Any:
         if how.node in self.stored and not how.node.is_leaf:
             return self.spec.List(self.spec.TaskRef(self.stored[how.node][shard]))
+        if how.node in self.state_rows:
+            return self.spec.List(self.spec.TaskRef(self.state_rows[how.node][shard]))
         return self._pieces(how.node, start * how.times, stop * how.times, how.axis)
 
     def _joined(self, stage: LoopStage, stacks: list[Any]) -> list[Any]:

@@ -12,7 +12,20 @@ from typing import Any
 from flowgraph.apply import convert
 from flowgraph.op import Call, define
 from flowgraph.ops import numerics, rules
-from flowgraph.ops.elementwise import ONE, abs, exp, expm1, into, minimum, sigmoid, softplus, square, tanh, where
+from flowgraph.ops.elementwise import (
+    ONE,
+    abs,
+    exp,
+    expm1,
+    into,
+    minimum,
+    multiply,
+    sigmoid,
+    softplus,
+    square,
+    tanh,
+    where,
+)
 from flowgraph.ops.reduce import sum
 from flowgraph.ops.special import erfc
 from flowgraph.tensor import Tensor
@@ -105,7 +118,7 @@ def leaky_relu(x: Any, alpha: Any = 0.2) -> Tensor:
     [-0.5, 2.0]
     """
     x = _real(x)
-    return where(x > 0, x, alpha * x)  # type: ignore[no-any-return]
+    return where(x > 0, x, multiply(alpha, x))  # type: ignore[no-any-return]
 
 
 def elu(x: Any, alpha: Any = 1.0) -> Tensor:
@@ -116,7 +129,7 @@ def elu(x: Any, alpha: Any = 1.0) -> Tensor:
     [-1.0, 2.0]
     """
     x = _real(x)
-    return where(x >= 0, x, alpha * expm1(minimum(x, 0)))  # type: ignore[no-any-return]
+    return where(x >= 0, x, multiply(alpha, expm1(minimum(x, 0))))  # type: ignore[no-any-return]
 
 
 _SELU_SCALE = 1.0507009873554805

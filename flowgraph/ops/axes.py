@@ -21,9 +21,12 @@ _LINEAR = frozenset(
 
 
 class Axes:
-    """Axes of the tensors of a body, in classes that are cut together or not at all."""
+    """Axes of the tensors of some bodies, in classes that are cut together or not at all.
 
-    def __init__(self, *bodies: Body, sums: bool = False) -> None:
+    What the results of the body `sums` are made of may be computed in pieces, for these are added up.
+    """
+
+    def __init__(self, *bodies: Body, sums: Body | None = None) -> None:
         self._parent: dict[Key, Key] = {}
         self._whole: set[Key] = set()
         self._names: dict[Key, str] = {}
@@ -34,16 +37,8 @@ class Axes:
             for node in body.graph:
                 if not node.is_leaf:
                     self._node(node)
-        if sums:
-            (body,) = bodies
-            for keys in list(self._contracted.values()):
-                for key in keys:
-                    if not self._is_summed(body, self._find(key)):
-                        self.keep_whole(key)
-        else:
-            for keys in self._contracted.values():
-                for key in keys:
-                    self.keep_whole(key)
+        self._sums = sums
+        self._settled = False
 
     def tie(self, one: Node, other: Node) -> None:
         """Let the axes of two tensors of one shape be cut alike."""
@@ -54,8 +49,19 @@ class Axes:
         """Let no axis of this class be cut."""
         self._whole.add(key)
 
+    def _settle(self) -> None:
+        """Let no axis be cut that is contracted, but where the results of `sums` may be added up instead."""
+        self._settled = True
+        addable = () if self._sums is None else self._sums.graph.nodes()
+        for node, keys in self._contracted.items():
+            for key in keys:
+                if node not in addable or self._sums is None or not self._is_summed(self._sums, self._find(key)):
+                    self.keep_whole(key)
+
     def text(self, *parts: Node | str) -> str:
-        """The axes of a tensor as a factor string writes them; words stand as they are."""
+        """The axes of a tensor as a factor string writes them, when all ties are known; words stand as they are."""
+        if not self._settled:
+            self._settle()
         words = []
         for part in parts:
             if isinstance(part, str):

@@ -17,7 +17,7 @@ import numpy as np
 
 from flowgraph import tree
 from flowgraph.apply import convert, recorded
-from flowgraph.context import ACTIVE
+from flowgraph.context import ACTIVE, describe_line
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.graph import INPUT, Graph, Node, interpret, make_input, make_node, operand_types, structure, toposort
 from flowgraph.op import Types
@@ -28,12 +28,14 @@ from flowgraph.types import Dim, Shape, Size, affine, product, tensor_type
 class Body:
     """A graph as an attribute: hashable, compared by structure. Called with arrays it computes in plain numpy."""
 
-    __slots__ = ("_hash", "graph", "key")
+    __slots__ = ("_hash", "graph", "key", "told_apart")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.key = structure(graph)
         self._hash = hash(self.key)
+        self.told_apart = _origin(graph)
+        """The user's lines: caches keep equal bodies of other lines apart, so that errors name the right ones."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Body) and (self is other or (self._hash == other._hash and self.key == other.key))
@@ -65,7 +67,7 @@ class Body:
 
     def retyped(self, types: Types) -> Body:
         """The body for operands of other lengths; raises ShapeError or UsageError where there is none."""
-        return self if types == self.takes else _retyped(self, types)
+        return self if types == self.takes else _retyped(self, types, self.told_apart)
 
     def splice(self, operands: Sequence[Tensor]) -> list[Tensor]:
         """The results as nodes of the graph of `operands`, as if the body's expression were written there."""
@@ -78,8 +80,14 @@ class Body:
         return [tensor_of(new[node]) for node in self.graph.outputs]
 
 
+def _origin(graph: Graph) -> int:
+    lines = [(id(node.where[0]), node.where[1]) if node.where else None for node in graph if not node.is_leaf]
+    inner = [value.told_apart for node in graph for _, value in node.attrs if isinstance(value, Body)]
+    return hash((*lines, *inner))
+
+
 @lru_cache(maxsize=1024)
-def _retyped(body: Body, types: Types) -> Body:
+def _retyped(body: Body, types: Types, told_apart: int) -> Body:
     new: dict[Node, Node] = {}
     for leaf, one in zip(body.graph.inputs, types, strict=True):
         if one.ndim != leaf.types[0].ndim:
@@ -246,6 +254,24 @@ def joined(traced: Sequence[Traced], own: int) -> tuple[list[Body], list[Node]]:
         extra = [leaves[node] if node in leaves else Node(INPUT, (), _DATA, node.types) for node in captured]
         bodies.append(Body(Graph((*one.body.graph.inputs[:own], *extra), one.body.graph.outputs)))
     return bodies, captured
+
+
+def made_by(node: Node) -> str:
+    """The operation and the line that made a node, for messages."""
+    return f"{node.op.name} at {describe_line(node.where)}"
+
+
+def check_states(what: str, gives: Sequence[Node], takes: Types) -> None:
+    """Raise ShapeError or DTypeError where a turn of a loop changes the type of a state."""
+    for number, (node, old) in enumerate(zip(gives, takes, strict=True)):
+        new = node.type
+        if new != old:
+            error = ShapeError if new.shape != old.shape else DTypeError
+            raise error(
+                f"{what} over a state of type {old}",
+                f"its body makes it {new} (state {number}), by {made_by(node)}",
+                "Let the body keep shapes and dtypes, and start with what it returns (fg.cast, fg.zeros).",
+            )
 
 
 _DATA = (("kind", "data"), ("name", ""))

@@ -14,25 +14,28 @@ from typing import Any
 import numpy as np
 
 from flowgraph.errors import DTypeError, ShapeError
+from flowgraph.graph import Node
 from flowgraph.op import Op, Types, define
 from flowgraph.ops import control_gradients as rules
 from flowgraph.ops.axes import Axes
-from flowgraph.ops.body import Body, Traced, joined
+from flowgraph.ops.body import Body, Traced, check_states, joined, made_by
 from flowgraph.types import Size, tensor_type
 
 Array = np.ndarray[Any, Any]
 
 
-def _described(gives: Sequence[Any]) -> dict[str, Any]:
+def described(gives: Sequence[Any]) -> dict[str, Any]:
     """The attributes that say what the results are."""
     return {"shapes": tuple(one.shape for one in gives), "dtypes": tuple(one.dtype for one in gives)}
 
 
-def _dtypes(types: Any, attrs: Any) -> Any:
+def dtypes_given(types: Any, attrs: Any) -> Any:
+    """The dtype rule: operands as they are, results as the body gives them."""
     return tuple(one.dtype for one in types), attrs["dtypes"]
 
 
-def _alone(results: Sequence[Any]) -> Any:
+def alone(results: Sequence[Any]) -> Any:
+    """What a kernel returns: a tuple of results, or the one by itself."""
     return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -46,12 +49,19 @@ def _cond_attrs(pred: Any, /, *types: Any, true: Body, false: Body, shapes: Any 
         )
     bodies = true.retyped(types), false.retyped(types)
     if bodies[0].gives != bodies[1].gives:
+        one, other = (_made(body.graph.outputs) for body in bodies)
         raise ShapeError(
             "cond of two branches",
-            f"one gives {_listed(bodies[0].gives)}, the other {_listed(bodies[1].gives)}",
+            f"one gives {one}, the other {other}",
             "Let both return tensors of the same shapes and dtypes.",
         )
-    return {"true": bodies[0], "false": bodies[1]} | _described(bodies[0].gives)
+    return {"true": bodies[0], "false": bodies[1]} | described(bodies[0].gives)
+
+
+def _made(outputs: Sequence[Node]) -> str:
+    """The results of a body, and where its lines make them."""
+    shown = [f"{node.type}{'' if node.is_leaf else f' by {made_by(node)}'}" for node in outputs]
+    return ", ".join(shown) or "nothing"
 
 
 def _listed(types: Types) -> str:
@@ -69,7 +79,7 @@ def _cond_factors(types: Any, attrs: Any) -> str:
 
 def choose(pred: Any, *operands: Any, true: Any, false: Any) -> Any:
     """The results of one of two bodies."""
-    return _alone((true if pred else false)(*operands))
+    return alone((true if pred else false)(*operands))
 
 
 def _sample_cond() -> Any:
@@ -84,7 +94,7 @@ cond_op: Op = define(
     _cond_factors,
     choose,
     attrs=_cond_attrs,
-    dtype=_dtypes,
+    dtype=dtypes_given,
     gradient=rules.cond_gradient,
     samples=_sample_cond,
     doc="What one of two bodies gives, by a condition.",
@@ -95,27 +105,24 @@ cond_op: Op = define(
 
 
 def _while_attrs(
-    *types: Any, test: Body, body: Body, states: int, limit: int | None, shapes: Any = None, dtypes: Any = None
+    *types: Any,
+    test: Body,
+    body: Body,
+    states: int,
+    limit: int | None,
+    keep: Any = None,
+    shapes: Any = None,
+    dtypes: Any = None,
 ) -> Any:
     test, body = test.retyped(types), body.retyped(types)
     if len(test.gives) != 1 or test.gives[0].shape != () or test.gives[0].dtype.kind != "b":
         raise DTypeError(
             "a while_loop", f"its condition gives {_listed(test.gives)}, not one boolean", "Reduce it: fg.max(x) > 0."
         )
-    check_states("a while_loop", body.gives, types[:states])
-    return {"test": test, "body": body, "states": states, "limit": limit} | _described(body.gives)
-
-
-def check_states(what: str, gives: Types, takes: Types) -> None:
-    """Raise ShapeError or DTypeError where a turn of a loop changes the type of a state."""
-    for number, (new, old) in enumerate(zip(gives, takes, strict=True)):
-        if new != old:
-            error = ShapeError if new.shape != old.shape else DTypeError
-            raise error(
-                f"{what} over a state of type {old}",
-                f"its body makes it {new} (state {number})",
-                "Let the body keep shapes and dtypes, and start with what it returns (fg.cast, fg.zeros).",
-            )
+    check_states("a while_loop", body.graph.outputs, types[:states])
+    kept = tuple(range(states)) if keep is None else tuple(keep)
+    own = {"test": test, "body": body, "states": states, "limit": limit, "keep": kept}
+    return own | described([body.gives[one] for one in kept])
 
 
 def _while_factors(types: Any, attrs: Any) -> str:
@@ -126,17 +133,17 @@ def _while_factors(types: Any, attrs: Any) -> str:
     for one, other in zip(body.inputs[: attrs["states"]], body.outputs, strict=True):
         axes.tie(one, other)
     operands = [axes.text(leaf) for leaf in body.inputs]
-    return f"{', '.join(operands)} -> {', '.join(axes.text(one) for one in body.outputs)}"
+    return f"{', '.join(operands)} -> {', '.join(axes.text(body.outputs[one]) for one in attrs['keep'])}"
 
 
-def repeat(*operands: Any, test: Any, body: Any, states: int, limit: int | None) -> Any:
+def repeat(*operands: Any, test: Any, body: Any, states: int, limit: int | None, keep: Any) -> Any:
     """The states after as many turns as `test` asks for, at most `limit`."""
     state, rest = operands[:states], operands[states:]
     turns = 0
     while (limit is None or turns < limit) and test(*state, *rest)[0]:
         state = body(*state, *rest)
         turns += 1
-    return _alone([np.asarray(one) for one in state])
+    return alone([np.asarray(state[one]) for one in keep])
 
 
 def _sample_while() -> Any:
@@ -147,7 +154,9 @@ def _sample_while() -> Any:
     (one, other), rest = joined([test, body], 3)
     attrs = {"test": one, "body": other, "states": 2, "limit": 4}
     extra = [node.memo for node in rest]
-    return [((np.asarray(start, np.int32), x, c, *extra), attrs) for start in (0, 2, 7)]
+    rows = [tensor_type((rows, 4), np.float64) for rows in (5, 3, 2)]  # calls of other names
+    calls = [((np.asarray(start, np.int32), x, c, *extra), attrs) for x, start in zip(rows, (0, 2, 7), strict=True)]
+    return [*calls, (calls[0][0], attrs | {"keep": (1,)})]
 
 
 while_op: Op = define(
@@ -155,7 +164,7 @@ while_op: Op = define(
     _while_factors,
     repeat,
     attrs=_while_attrs,
-    dtype=_dtypes,
+    dtype=dtypes_given,
     gradient=rules.while_gradient,
     samples=_sample_while,
     doc="States after a body was applied to them as long as a condition holds.",
@@ -198,12 +207,12 @@ def _scan_attrs(
         count, element = _elements(types[states : states + elems], elems, "a scan")
     takes = (*types[:states], *element, *types[states + elems :])
     body = body.retyped(takes)
-    check_states("a scan", body.gives[:states], takes[:states])
+    check_states("a scan", body.graph.outputs[:states], takes[:states])
     gives = [*body.gives[:states]]
     gives += [tensor_type((count, *one.shape), one.dtype) for one in body.gives[states:]]
     kept = tuple(range(len(gives))) if keep is None else tuple(keep)
     own = {"body": body, "states": states, "elems": elems, "reverse": bool(reverse), "keep": kept}
-    return own | {"length": None if elems else count} | _described([gives[one] for one in kept])
+    return own | {"length": None if elems else count} | described([gives[one] for one in kept])
 
 
 def _scan_factors(types: Any, attrs: Any) -> str:
@@ -243,8 +252,8 @@ def fold(
             stack[t] = one
     if not count:
         empty = dict(zip(keep, map(np.empty, result_shapes, dtypes), strict=True))
-        return _alone([np.asarray(state[one]) if one < states else empty[one] for one in keep])
-    return _alone([np.asarray(state[one]) if one < states else stacks[one - states] for one in keep])
+        return alone([np.asarray(state[one]) if one < states else empty[one] for one in keep])
+    return alone([np.asarray(state[one]) if one < states else stacks[one - states] for one in keep])
 
 
 def _sample_scan() -> Any:
@@ -266,7 +275,7 @@ scan_op: Op = define(
     _scan_factors,
     fold,
     attrs=_scan_attrs,
-    dtype=_dtypes,
+    dtype=dtypes_given,
     gradient=rules.scan_gradient,
     samples=_sample_scan,
     doc="States after a body was applied to them and to one element after the other, and what it gives besides.",
@@ -280,7 +289,7 @@ def _map_attrs(*types: Any, body: Body, elems: int, shapes: Any = None, dtypes: 
     count, element = _elements(types, elems, "a map")
     body = body.retyped((*element, *types[elems:]))
     gives = [tensor_type((count, *one.shape), one.dtype) for one in body.gives]
-    return {"body": body, "elems": elems} | _described(gives)
+    return {"body": body, "elems": elems} | described(gives)
 
 
 def _map_operands(axes: Axes, attrs: Any) -> str:
@@ -299,7 +308,7 @@ def each(*operands: Any, body: Any, elems: int, result_shapes: Any, dtypes: Any)
     xs, rest = operands[:elems], operands[elems:]
     count = len(xs[0])
     if not count:
-        return _alone([np.empty(shape, dtype) for shape, dtype in zip(result_shapes, dtypes, strict=True)])
+        return alone([np.empty(shape, dtype) for shape, dtype in zip(result_shapes, dtypes, strict=True)])
     stacks: list[Any] = []
     for t in range(count):
         results = body(*[x[t] for x in xs], *rest)
@@ -307,7 +316,7 @@ def each(*operands: Any, body: Any, elems: int, result_shapes: Any, dtypes: Any)
             stacks = [np.empty((count, *np.shape(one)), np.asarray(one).dtype) for one in results]
         for stack, one in zip(stacks, results, strict=True):
             stack[t] = one
-    return _alone(stacks)
+    return alone(stacks)
 
 
 def _sample_map() -> Any:
@@ -323,7 +332,7 @@ map_op: Op = define(
     _map_factors,
     each,
     attrs=_map_attrs,
-    dtype=_dtypes,
+    dtype=dtypes_given,
     gradient=rules.map_gradient,
     samples=_sample_map,
     doc="What a body gives for each element by itself, stacked.",
@@ -333,11 +342,11 @@ map_op: Op = define(
 def _sum_attrs(*types: Any, body: Body, elems: int, shapes: Any = None, dtypes: Any = None) -> dict[str, Any]:
     _, element = _elements(types, elems, "a map")
     body = body.retyped((*element, *types[elems:]))
-    return {"body": body, "elems": elems} | _described(body.gives)
+    return {"body": body, "elems": elems} | described(body.gives)
 
 
 def _sum_factors(types: Any, attrs: Any) -> str:
-    axes = Axes(attrs["body"], sums=True)
+    axes = Axes(attrs["body"], sums=attrs["body"])
     return f"{_map_operands(axes, attrs)} -> {', '.join(map(axes.text, attrs['body'].graph.outputs))}"
 
 
@@ -348,7 +357,7 @@ def total(*operands: Any, body: Any, elems: int, result_shapes: Any, dtypes: Any
     for t in range(len(xs[0])):
         for whole, one in zip(sums, body(*[x[t] for x in xs], *rest), strict=True):
             np.add(whole, one, whole)
-    return _alone(sums)
+    return alone(sums)
 
 
 def _sample_sum() -> Any:
@@ -356,7 +365,8 @@ def _sample_sum() -> Any:
     body = Traced(lambda x, y, w: x.T @ (y * (x @ w)), [x, y, w], "a sample").body
     attrs = {"body": body, "elems": 2}
     types = [(tensor_type((n, 4, 3), np.float64), tensor_type((n, 4, 2), np.float64), w) for n in (5, 1, 0)]
-    return [(one, attrs) for one in types]
+    two = Traced(lambda x, y, w: (x.T @ y, (y * (x @ w)).sum()), [x, y, w], "a sample").body
+    return [*((one, attrs) for one in types), (types[0], {"body": two, "elems": 2})]
 
 
 sum_op: Op = define(
@@ -364,7 +374,7 @@ sum_op: Op = define(
     _sum_factors,
     total,
     attrs=_sum_attrs,
-    dtype=_dtypes,
+    dtype=dtypes_given,
     combine="add",
     gradient=rules.sum_gradient,
     samples=_sample_sum,

@@ -3,7 +3,8 @@
 cond     cond of the gradients of the branches
 scan     a scan the other way, over the states that were stored; then `map_sum` for what the body took from outside
 map_fn   map_fn for the elements, map_sum for the rest
-while    a scan over the greatest number of turns, in which a turn after the last changes nothing
+while    a scan over the greatest number of turns, in which a turn after the last changes nothing; where there is none,
+         `while_back`, which goes back through the turns that were taken
 """
 
 from __future__ import annotations
@@ -13,21 +14,13 @@ from typing import Any
 
 from flowgraph.apply import apply
 from flowgraph.context import Hooks
-from flowgraph.errors import GradientError
 from flowgraph.graph import Graph
 from flowgraph.op import OPS
 from flowgraph.ops.body import Body, Traced, joined
+from flowgraph.ops.differentiate import is_zero, zeros_of
 from flowgraph.ops.shape import concat, reshape
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import is_float, tensor_type
-
-
-def is_zero(x: Tensor) -> bool:
-    """Whether `x` is known to be zero: the gradient of a result that nobody used."""
-    node = x.node
-    while node.op.name in ("broadcast_like", "broadcast_to"):
-        node = node.inputs[0]
-    return node.op.name == "constant" and node.attr("value") == 0
 
 
 def results_of(made: Any) -> list[Tensor]:
@@ -49,13 +42,14 @@ def pullback(
     return grads
 
 
-def _floats(tensors: Sequence[Any]) -> list[int]:
+def floats(tensors: Sequence[Any]) -> list[int]:
+    """The places of the tensors that have gradients."""
     return [number for number, one in enumerate(tensors) if is_float(one.dtype)]
 
 
 def _used(grads: Sequence[Tensor], types: Sequence[Any]) -> list[int]:
     """The results whose gradient is not zero."""
-    return [number for number in _floats(types) if not is_zero(grads[number])]
+    return [number for number in floats(types) if not is_zero(grads[number])]
 
 
 def _tuple(g: Any, body: Body) -> list[Tensor]:
@@ -71,7 +65,7 @@ def cond_gradient(
     """Cond of the gradients of the two branches."""
     given = _tuple(g, true)
     outputs = _used(given, true.gives)
-    wanted = [number for number in _floats(operands) if live[number + 1]]
+    wanted = [number for number in floats(operands) if live[number + 1]]
     if not outputs or not wanted:
         return (None,) * (len(operands) + 1)
     weights = [given[one] for one in outputs]
@@ -100,20 +94,23 @@ def while_gradient(
     body: Body,
     states: int,
     limit: int | None,
+    keep: Sequence[int],
     live: Sequence[bool],
 ) -> Any:
-    """The gradient of a scan over `limit` turns, of which those after the last hand the states on."""
-    if limit is None:
-        raise GradientError(
-            "the gradient of a while_loop",
-            "how many turns it takes is not known, so there is no bound on what must be stored",
-            "Give maximum_iterations=; turns beyond the last cost next to nothing.",
-        )
-    given = _tuple(g, body)
+    """The gradient of a scan over `limit` turns, of which those after the last hand the states on.
+
+    Without a limit the turns are gone through from the end, see unwinding.py.
+    """
+    given = [zeros_of(one) for one in operands[:states]]
+    for place, one in zip(keep, g if len(keep) > 1 else [g], strict=True):
+        given[place] = one
     outputs = _used(given, body.gives)
-    wanted = [number for number in _floats(operands) if live[number]]
+    wanted = [number for number in floats(operands) if live[number]]
     if not outputs or not wanted:
         return (None,) * len(operands)
+    if limit is None:
+        found = _unwound(operands, given, wanted, test, body, states)
+        return tuple(found.get(number) for number in range(len(operands)))
     still = Body(Graph(body.graph.inputs, body.graph.inputs[:states]))
 
     def turn(*all: Tensor) -> list[Tensor]:
@@ -136,6 +133,46 @@ def while_gradient(
     grads = back.body.splice([*operands, *weights, *map(tensor_of, back.captured)])
     found = dict(zip(wanted, grads, strict=True))
     return tuple(found.get(number) for number in range(count))
+
+
+def _unwound(
+    operands: Sequence[Tensor], given: Sequence[Tensor], wanted: Sequence[int], test: Body, body: Body, states: int
+) -> dict[int, Tensor]:
+    """The gradients by the operands at `wanted` of a loop that has no limit."""
+    carried = floats(body.gives)
+    behind = states + len(carried)  # the operands: first states, gradients of the last states, what is outside
+    everything = [*operands[:states], *[given[one] for one in carried], *operands[states:]]
+    types = [one.type for one in everything]
+
+    def traced(function: Callable[..., Any]) -> Traced:
+        """`function` of the operands of the loop's bodies, and of the gradients."""
+        own = lambda *all: function([*all[:states], *all[behind:]], all[states:behind])  # noqa: E731
+        return Traced(own, types, "a gradient")
+
+    def gradients(by: Sequence[int]) -> Callable[..., list[Tensor]]:
+        return lambda taken, weights: pullback(body, taken, carried, weights, by)
+
+    bodies = {
+        "test": traced(lambda taken, weights: test.splice(taken)),
+        "body": traced(lambda taken, weights: body.splice(taken)),
+        "back": traced(gradients(carried)),
+    }
+
+    def call(op: str, bodies: dict[str, Traced], **attrs: Any) -> list[Tensor]:
+        closed, captured = joined(list(bodies.values()), len(types))
+        attrs |= dict(zip(bodies, closed, strict=True)) | {"states": states, "weights": len(carried)}
+        return results_of(apply(OPS[op], (*everything, *map(tensor_of, captured)), attrs))
+
+    found: dict[int, Tensor] = {}
+    if wanted[0] < states:
+        found |= dict(zip(carried, call("while_back", bodies), strict=True))
+    outside = [one for one in wanted if one >= states]
+    for dtype in dict.fromkeys(operands[one].dtype for one in outside):
+        of = [one for one in outside if operands[one].dtype == dtype]
+        share = traced(lambda taken, weights, of=of: [flat(gradients(of)(taken, weights))])
+        (whole,) = call("while_back_sum", bodies | {"share": share}, of=[one + len(carried) for one in of])
+        found |= dict(zip(of, parted(whole, [operands[one] for one in of]), strict=True))
+    return found
 
 
 # scan
@@ -175,14 +212,14 @@ def scan_gradient(
     init, xs, rest = operands[:states], operands[states : states + elems], operands[states + elems :]
     weights = {one: g[place] for place, one in enumerate(keep) if is_float(body.gives[one].dtype)}
     stacked = [one for one in weights if one >= states and not is_zero(weights[one])]
-    carried = _floats(init)
+    carried = floats(init)
     before = _before(out if len(keep) > 1 else [out], body, states, keep)
     if before is None:
         _, _, before = scan_call(body, init, xs, rest, length, reverse)
     moving = [*before, *xs, *[weights[one] for one in stacked]]
     start = [weights[one] if one in weights else OPS["broadcast_like"](0, init[one]) for one in carried]
-    wanted_x = [states + n for n in _floats(xs) if live[states + n]]
-    wanted_rest = [n for n in _floats(rest) if live[states + elems + n]]
+    wanted_x = [states + n for n in floats(xs) if live[states + n]]
+    wanted_rest = [n for n in floats(rest) if live[states + elems + n]]
     outputs = [*carried, *stacked]
 
     def split(all: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -240,24 +277,33 @@ def added(
     for dtype in dict.fromkeys(one.dtype for one in like):
         places = [n for n, one in enumerate(like) if one.dtype == dtype]
 
-        def flat(*all: Tensor, places: list[int] = places) -> Tensor:
+        def sums(*all: Tensor, places: list[int] = places) -> Tensor:
             grads = function(*all)
-            if len(places) == 1:
-                return grads[places[0]]
-            return concat([reshape(grads[n], (-1,)) for n in places])
+            return flat([grads[n] for n in places])
 
-        traced = Traced(flat, types, "a gradient")
+        traced = Traced(sums, types, "a gradient")
         operands = (*xs, *rest, *map(tensor_of, traced.captured))
         whole = apply(OPS["map_sum"], operands, {"body": traced.body, "elems": len(xs)})
-        if len(places) == 1:
-            result[places[0]] = whole
-            continue
-        start = 0
-        for n in places:
-            stop = start + like[n].size  # type: ignore[operator]
-            result[n] = reshape(whole[start:stop], like[n].shape)
-            start = stop
+        for n, one in zip(places, parted(whole, [like[n] for n in places]), strict=True):
+            result[n] = one
     return result
+
+
+def flat(tensors: Sequence[Tensor]) -> Tensor:
+    """Several tensors as one vector; one alone as it is."""
+    return tensors[0] if len(tensors) == 1 else concat([reshape(one, (-1,)) for one in tensors])
+
+
+def parted(whole: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors that `flat` put together, in the shapes of `like`."""
+    if len(like) == 1:
+        return [whole]
+    found, start = [], 0
+    for one in like:
+        stop = start + one.size  # type: ignore[operator]
+        found.append(reshape(whole[start:stop], one.shape))
+        start = stop
+    return found
 
 
 # map
@@ -288,7 +334,7 @@ def _by_elements(
 ) -> Any:
     """Gradients by elements and by the rest; each element has weights of its `own`, or all have the same."""
     xs, rest = [*operands[:elems]], [*operands[elems:]]
-    wanted = [n for n in _floats(operands) if live[n]] if outputs else []
+    wanted = [n for n in floats(operands) if live[n]] if outputs else []
     of_x, of_rest = [n for n in wanted if n < elems], [n for n in wanted if n >= elems]
     moving, fixed = ([*xs, *weights], rest) if own else (xs, [*rest, *weights])
 

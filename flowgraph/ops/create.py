@@ -17,8 +17,8 @@ from flowgraph.op import Op, define
 from flowgraph.ops.elementwise import astype
 from flowgraph.ops.shape import broadcast_like, broadcast_to, checked_shape, numbers_dtype, reshape
 from flowgraph.sources import Blocks
-from flowgraph.tensor import Tensor, tensor_of
-from flowgraph.types import DEFAULT_FLOAT, as_dtype, promote, python_dtype, tensor_type
+from flowgraph.tensor import Tensor, check_device, tensor_of
+from flowgraph.types import DEFAULT_FLOAT, as_dtype, listed, promote, python_dtype, tensor_type
 
 __all__ = [
     "arange",
@@ -37,12 +37,6 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
-
-
-def check_device(device: Any) -> None:
-    """Raise UsageError for a device other than the one there is: tensors are computed by CPUs."""
-    if device not in (None, "cpu"):
-        raise UsageError(f"a tensor on device {device!r}", "there is only 'cpu'", "Leave the device out.")
 
 
 def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = None) -> Tensor:
@@ -111,7 +105,7 @@ def from_blocks(blocks: Sequence[Any]) -> Tensor:
     >>> fg.from_blocks([np.zeros((2, 3)), np.ones((1, 3))]).shape
     (3, 3)
     """
-    source = Blocks([np.asarray(one) for one in blocks])
+    source = Blocks([np.asarray(one) for one in listed(blocks, "blocks")])
     return tensor_of(make_input(source.type, value=source))
 
 

@@ -2,8 +2,10 @@
 
 The gradients are those of M. B. Giles (2008, see solvers.py), I. Murray, "Differentiation of the Cholesky
 decomposition" (arXiv:1602.07527), H.-J. Liao et al., "Differentiable programming tensor networks" (arXiv:1903.09650,
-for qr) and J. Townsend, "Differentiating the singular value decomposition" (2016). They hold where the rank is full and
-the values differ; a pair of equal values adds nothing.
+for qr), J. Townsend, "Differentiating the singular value decomposition" (2016) and Z.-Q. Wan and S.-X. Zhang,
+"Automatic differentiation for complex valued SVD" (arXiv:1909.02659). They hold where the rank is full and the values
+differ; a pair of equal values adds nothing, and so does a singular value of 0. Vectors are determined up to their
+signs, complex ones up to phases: only functions that do not depend on these have gradients.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import numpy as np
 
 from flowgraph.errors import GradientError, ShapeError, UsageError
 from flowgraph.op import Op, define
-from flowgraph.ops.diagonals import band_part, diag
+from flowgraph.ops.complex import imag
+from flowgraph.ops.diagonals import band_part, diag, diagonal
+from flowgraph.ops.differentiate import is_zero
 from flowgraph.ops.elementwise import where
 from flowgraph.ops.linalg import adjoint
 from flowgraph.ops.shape import concat, expand_dims
@@ -103,8 +107,12 @@ def _eigh(x: Array) -> tuple[Array, Array]:
 
 def _inverse_differences(values: Tensor) -> Tensor:
     """1 / (value j - value i) at (i, j); 0 where they are equal, on the diagonal above all."""
-    differences = expand_dims(values, -2) - expand_dims(values, -1)
-    return where(differences == 0, 0, 1 / where(differences == 0, 1, differences))  # type: ignore[no-any-return]
+    return _inverse(expand_dims(values, -2) - expand_dims(values, -1))
+
+
+def _inverse(x: Tensor) -> Tensor:
+    """1 / x, and 0 where x is 0."""
+    return where(x == 0, 0, 1 / where(x == 0, 1, x))  # type: ignore[no-any-return]
 
 
 def _eigh_gradient(g: Any, out: Any, x: Tensor) -> Any:
@@ -190,28 +198,33 @@ def _qr(x: Array, mode: str) -> tuple[Array, Array]:
 
 
 def _qr_gradient(g: Any, out: Any, x: Tensor, mode: str) -> Any:
-    (rows, columns), (q, r) = _lengths(x, "qr"), out
-    if x.dtype.kind == "c" or (mode == "complete" and rows > columns):
-        raise GradientError(
-            f"the gradient of qr of {x.type} with mode={mode!r}",
-            "it is known for real matrices, and the columns of a complete Q are not all determined",
-            "Use mode='reduced' and real matrices.",
-        )
-    gq, gr = g
+    (rows, columns), (q, r), (gq, gr) = _lengths(x, "qr"), out, g
+    if mode == "complete" and rows > columns:
+        if not is_zero(gq):
+            raise GradientError(
+                f"the gradient by Q of qr of {x.type} with mode={mode!r}",
+                "the columns of a complete Q are not all determined",
+                "Use mode='reduced'.",
+            )
+        (q, r), gq, gr = qr(x), gq[..., :columns], gr[..., :columns, :]  # which has a second derivative
     if rows >= columns:
         return (_qr_square(gq, gr, q, r),)
-    # x = [a | b]: q and the left part of r come from a, the right part of r is q^T b
+    # x = [a | b]: q and the left part of r come from a, the right part of r is q^H b
     right, g_right = x[..., rows:], gr[..., rows:]
-    left = _qr_square(gq + right @ g_right.mT, gr[..., :rows], q, r[..., :rows])
+    left = _qr_square(gq + right @ adjoint(g_right), gr[..., :rows], q, r[..., :rows])
     return (concat([left, q @ g_right], axis=-1),)
 
 
 def _qr_square(gq: Tensor, gr: Tensor, q: Tensor, r: Tensor) -> Tensor:
-    """(gq + q S) r^-T, where S has the lower triangle of r gr^T - gq^T q on both sides of its diagonal."""
-    m = r @ gr.mT - gq.mT @ q
-    lower = band_part(m, -1, 0)
-    both = lower + (lower - band_part(m, 0, 0)).mT
-    return triangular_solve(r, (gq + q @ both).mT, lower=False).mT  # type: ignore[no-any-return]
+    """(gq + q S) r^-H, where S has the lower triangle of r gr^H - gq^H q on both sides of its diagonal.
+
+    Of the diagonal it has the real part, since LAPACK makes that of a complex r real.
+    """
+    m = r @ adjoint(gr) - adjoint(gq) @ q
+    diagonal = band_part(m, 0, 0)
+    lower = band_part(m, -1, 0) - diagonal
+    both = lower + adjoint(lower) + _hermitian(diagonal)
+    return adjoint(triangular_solve(r, adjoint(gq + q @ both), lower=False))
 
 
 qr_op: Op = define(
@@ -262,24 +275,27 @@ def _svd(x: Array, full_matrices: bool) -> tuple[Array, Array, Array]:
 
 
 def _svd_gradient(g: Any, out: Any, x: Tensor, full_matrices: bool) -> Any:
-    rows, columns = _lengths(x, "svd")
-    if x.dtype.kind == "c" or (full_matrices and rows != columns):
+    (rows, columns), (gu, gs, gvh), (u, s, vh) = _lengths(x, "svd"), g, out
+    if is_zero(gu) and is_zero(gvh):
+        return _svdvals_gradient(gs, s, x)
+    if full_matrices and rows != columns:
         raise GradientError(
-            f"the gradient of svd of {x.type} with full_matrices={full_matrices}",
-            "it is known for real matrices, and the further columns of full matrices are not determined",
-            "Use full_matrices=False and real matrices, or svdvals.",
+            f"the gradient by the vectors of svd of {x.type} with full_matrices=True",
+            "the further columns of full matrices are not determined",
+            "Use full_matrices=False.",
         )
-    (gu, gs, gvh), (u, s, vh) = g, out
-    gv, v = gvh.mT, vh.mT
-    between = _inverse_differences(s * s)
-    turns_u, turns_v = (part * between for part in (u.mT @ gu - gu.mT @ u, v.mT @ gv - gv.mT @ v))
+    v, inner = adjoint(vh), adjoint(u) @ gu
+    between, inverse = _inverse_differences(s * s), _inverse(s)
+    turns_u, turns_v = ((part - adjoint(part)) * between for part in (inner, vh @ adjoint(gvh)))
     middle = _scaled(turns_u, s) + expand_dims(s, -1) * turns_v + diag(gs)
+    if x.dtype.kind == "c":  # the phase that a vector of u takes over from one of vh
+        middle = middle + diag(imag(diagonal(inner)) * inverse) * 1j
     total = u @ middle @ vh
     if rows > columns:  # what lies outside of the space of u
-        outside = _scaled(gu, 1 / s)
-        total = total + (outside - u @ (u.mT @ outside)) @ vh
+        outside = _scaled(gu, inverse)
+        total = total + (outside - u @ (adjoint(u) @ outside)) @ vh
     if columns > rows:
-        outside = expand_dims(1 / s, -1) * gvh
+        outside = expand_dims(inverse, -1) * gvh
         total = total + u @ (outside - (outside @ v) @ vh)
     return (total,)
 
@@ -309,7 +325,8 @@ svd_op: Op = define(
 def svd(x: Any, /, *, full_matrices: bool = True) -> SVDResult:
     """U, the singular values S (descending) and Vh, with U @ diag(S) @ Vh = x.
 
-    U and Vh are square with `full_matrices`, else as narrow as x allows; the gradient exists for the latter.
+    U and Vh are square with `full_matrices`, else as narrow as x allows. Only the latter have gradients where x is not
+    square; S always has one.
 
     >>> import flowgraph as fg
     >>> fg.linalg.svd([[3.0, 0.0], [0.0, 4.0]]).S.tolist()

@@ -17,7 +17,7 @@ from flowgraph.op import Op, define
 from flowgraph.ops.body import Body, Traced
 from flowgraph.ops.shape import broadcast_like, factor_names
 from flowgraph.tensor import Tensor, tensor_of
-from flowgraph.types import is_float, tensor_type
+from flowgraph.types import check_function, is_float, tensor_type
 
 __all__ = [
     "checkpoint",
@@ -137,6 +137,7 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     >>> float(fg.grad(lambda x: clipped(x) * 5)(2.0))
     1.0
     """
+    check_function(function, "custom_gradient")
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -204,6 +205,14 @@ def _checked(grads: list[Any], sources: list[Tensor], name: str) -> list[Tensor]
 def zeros_of(x: Tensor) -> Tensor:
     """Zeros of the shape and dtype of `x`."""
     return broadcast_like(tensor_of(scalar(0, x.dtype)), x) if x.ndim else tensor_of(scalar(0, x.dtype))
+
+
+def is_zero(x: Tensor) -> bool:
+    """Whether `x` is known to be zero: the gradient of a result that nobody used."""
+    node = x.node
+    while node.op.name in ("broadcast_like", "broadcast_to"):
+        node = node.inputs[0]
+    return node.op.name == "constant" and node.attr("value") == 0
 
 
 def _name(function: Callable[..., Any]) -> str:

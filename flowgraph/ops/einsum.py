@@ -20,7 +20,7 @@ from flowgraph.ops.linalg import matmul
 from flowgraph.ops.reduce import sum
 from flowgraph.ops.shape import numbers_dtype, transpose
 from flowgraph.tensor import Tensor
-from flowgraph.types import Size, normal_axis, promote
+from flowgraph.types import Size, listed, normal_axis, promote
 
 Array = np.ndarray[Any, Any]
 
@@ -323,7 +323,9 @@ def tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Tensor:
             raise ShapeError(f"tensordot over {axes} axes of {x.type} and {y.type}", "they have fewer", "Give fewer.")
         pair: Any = (range(x.ndim - int(axes), x.ndim), range(int(axes)))
     else:
-        pair = [[one] if isinstance(one, int | np.integer) else list(one) for one in axes]
+        pair = [[one] if isinstance(one, int | np.integer) else listed(one, "axes") for one in listed(axes, "axes")]
+        if len(pair) != 2:
+            raise UsageError(f"tensordot over axes={axes}", "there are two tensors", "Give a list of axes for each.")
     first, second = ([normal_axis(axis, one.ndim) for axis in part] for one, part in zip((x, y), pair, strict=True))
     if len(first) != len(second) or len(set(first)) < len(first) or len(set(second)) < len(second):
         raise UsageError(f"tensordot over axes={axes}", "axes do not come in pairs", "Name as many of x1 as of x2.")

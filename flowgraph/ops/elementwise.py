@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from flowgraph.apply import convert
-from flowgraph.errors import GradientError, UsageError
-from flowgraph.op import OPS, Call, Op, define
+from flowgraph.errors import GradientError
+from flowgraph.op import Call, Op, define
 from flowgraph.ops import numerics, rules
 from flowgraph.ops.complex import conj
 from flowgraph.tensor import Tensor
@@ -55,6 +55,11 @@ def into(function: Any) -> Any:
     )
 
 
+def mended(kinds: str, plain: np.ufunc, function: Any) -> Any:
+    """The call of numpy's `plain`, but of `function` for dtypes of `kinds`, where numpy's needs mending."""
+    return lambda types, attrs: into(function if types[0].dtype.kind in kinds else plain)(types, attrs)
+
+
 def _as_array(value: Any, dtype: Any) -> Any:
     return np.asarray(value, dtype)
 
@@ -85,7 +90,7 @@ def _cast_call(types: Any, attrs: Any) -> Call:
     return Call(f"copyto({{out}}, {{0}}{part}, 'unsafe')", {"copyto": np.copyto})
 
 
-astype_op = define(
+define(
     "astype",
     ONE,
     _astype,
@@ -107,13 +112,7 @@ def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Tens
     >>> fg.astype([1.7, -1.7], fg.int32).tolist()
     [1, -1]
     """
-    if device not in (None, "cpu"):
-        raise UsageError(f"astype with device={device!r}", "the only device is 'cpu'", "Leave it out.")
-    tensor, wanted = convert(x), as_dtype(dtype)
-    if tensor.dtype == wanted and not copy:
-        return tensor
-    same: Tensor = OPS["identity"](tensor) if tensor.dtype == wanted else astype_op(tensor, dtype=wanted)
-    return same
+    return convert(x).astype(dtype, copy=copy, device=device)
 
 
 add = define("add", TWO, np.add, host="({0} + {1})", gradient=lambda g, out, x, y: (g, g), doc="x + y.")
@@ -220,8 +219,9 @@ exp = define("exp", ONE, np.exp, dtype="float", gradient=lambda g, out, x: (g * 
 expm1 = define(
     "expm1",
     ONE,
-    np.expm1,
+    numerics.expm1,
     dtype="float",
+    call=mended("c", np.expm1, numerics.expm1),
     gradient=lambda g, out, x: (g * (conj(out) + 1),),
     flops=20,
     doc="e ** x - 1, exact near 0.",
@@ -274,8 +274,9 @@ square: Op = define(
 tanh = define(
     "tanh",
     ONE,
-    np.tanh,
+    numerics.tanh,
     dtype="float",
+    call=mended("c", np.tanh, numerics.tanh),
     gradient=lambda g, out, x: (g * (1 - square(conj(out))),),
     flops=15,
     doc="The hyperbolic tangent.",

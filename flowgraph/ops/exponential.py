@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.apply import convert
 from flowgraph.op import Call, define
 from flowgraph.ops import numerics, rules
 from flowgraph.ops.comparison import isinf
 from flowgraph.ops.complex import conj
-from flowgraph.ops.elementwise import ONE, TWO, sigmoid, square, where
+from flowgraph.ops.elementwise import ONE, TWO, sigmoid, square, subtract, where
 from flowgraph.tensor import Tensor
 
 __all__ = [
@@ -142,5 +141,5 @@ def squared_difference(x: Any, y: Any) -> Tensor:
     >>> fg.squared_difference([1.0, 5.0], 3.0).tolist()
     [4.0, 4.0]
     """
-    difference = convert(x) - y
+    difference = subtract(x, y)
     return difference * conj(difference) if difference.dtype.kind == "c" else square(difference)  # type: ignore[no-any-return]

@@ -8,23 +8,23 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.errors import DTypeError, ShapeError, UsageError
-from flowgraph.ops.create import check_device
 from flowgraph.ops.fourier import check_transform, fftn_op, fit_op, irfftn_op, rfftn_op
 from flowgraph.ops.shape import concat
-from flowgraph.tensor import Tensor
-from flowgraph.types import DEFAULT_FLOAT, Dim, as_dtype, is_float, normal_axis
+from flowgraph.tensor import Tensor, check_device
+from flowgraph.types import DEFAULT_FLOAT, Dim, as_dtype, is_float, listed, normal_axis
 
 __all__: list[str] = []
 
 
 def _axes_and_lengths(x: Tensor, s: Any, axes: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
     """The axes, counted from the front, and the lengths they are to have; without `axes` as many of the last as s."""
+    s = s if s is None else listed(s, "s")
     if axes is None:
         axes = range(x.ndim) if s is None else range(x.ndim - len(s), x.ndim)
-    places = tuple(normal_axis(axis, x.ndim) for axis in axes)
+    places = tuple(normal_axis(axis, x.ndim) for axis in listed(axes, "axes"))
     if not places or len(set(places)) < len(places):
         raise UsageError(f"a Fourier transform over axes={tuple(axes)}", "none, or one twice", "Name each axis once.")
-    lengths = tuple(x.shape[axis] for axis in places) if s is None else tuple(s)
+    lengths = tuple(x.shape[axis] for axis in places) if s is None else s
     if len(lengths) != len(places):
         raise UsageError(f"a Fourier transform with s={s} over axes={axes}", "they differ in number", "Pair them.")
     for length in lengths:
@@ -211,7 +211,7 @@ def _shift(x: Any, axes: Any, first: Any) -> Tensor:
     """`x` cut at `first(length)` along each of `axes`, with the two parts exchanged."""
     x = convert(x)
     given: Any = range(x.ndim) if axes is None else (axes,) if isinstance(axes, int | np.integer) else axes
-    for axis in [normal_axis(one, x.ndim) for one in given]:
+    for axis in [normal_axis(one, x.ndim) for one in listed(given, "axes")]:
         length = x.shape[axis]
         if isinstance(length, Dim):
             raise ShapeError(f"to shift {x.type}", f"the length {length} is not known yet", "Shift along other axes.")

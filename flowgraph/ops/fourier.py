@@ -32,8 +32,9 @@ def _whole(types: Any, axes: Sequence[int], result: dict[int, str] | None = None
 
 
 def check_transform(x: Any, axes: Sequence[int], norm: Any, lengths: Sequence[Any]) -> None:
-    if norm not in _OTHER_NORM:
-        raise UsageError(f"a Fourier transform with norm={norm!r}", "there are three", "backward, ortho or forward.")
+    if not isinstance(norm, str) or norm not in _OTHER_NORM:
+        found = "there are three: backward, ortho and forward"
+        raise UsageError(f"a Fourier transform with norm={norm!r}", found, "Give one of them.")
     for length in lengths:
         if isinstance(length, Dim) or length < 1:
             raise ShapeError(

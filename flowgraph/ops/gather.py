@@ -13,7 +13,7 @@ from flowgraph.ops.picking import INDEX, gather_at
 from flowgraph.ops.reduce import sum as sum_of
 from flowgraph.ops.shape import broadcast_to
 from flowgraph.tensor import Tensor
-from flowgraph.types import Dim, Shape, Size, normal_axis
+from flowgraph.types import Dim, Shape, Size, normal_axis, whole
 
 __all__ = [
     "embedding_lookup",
@@ -118,6 +118,7 @@ def gather(params: Any, indices: Any, axis: int | None = None, batch_dims: int =
     """
     params = convert(params)
     given = convert(indices)
+    batch_dims = whole(batch_dims, "batch_dims")
     batch = batch_dims + given.ndim if batch_dims < 0 else batch_dims
     at = normal_axis(batch if axis is None else axis, params.ndim)
     if not 0 <= batch <= given.ndim or at < batch:
@@ -151,7 +152,7 @@ def gather_nd(params: Any, indices: Any, batch_dims: int = 0) -> Tensor:
     [2, 3]
     """
     params = convert(params)
-    parts = nd_indices(indices, params.shape, batch_dims, f"gather_nd from {params.type}")
+    parts = nd_indices(indices, params.shape, whole(batch_dims, "batch_dims", 0), f"gather_nd from {params.type}")
     if not parts:  # positions of no axis name the whole
         shape = convert(indices).shape[:-1]
         return broadcast_to(params, (*shape, *params.shape[batch_dims:]))  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.errors import BoundsError, ShapeError, UsageError
+from flowgraph.graph import Node
 from flowgraph.op import Op, define
 from flowgraph.ops.shape import broadcast_like
 from flowgraph.types import Shape, Size, affine
@@ -88,6 +89,18 @@ def _slice_axes(key: Any) -> tuple[str, str]:
 def numpy_key(key: Any) -> tuple[Any, ...]:
     """`key` as numpy takes it."""
     return tuple(slice(*part[1:]) if isinstance(part, tuple) else part for part in key)
+
+
+def view_of(node: Node) -> bool:
+    """Whether the operand of `node`, a getitem, is a known array; then the node has its value, which costs nothing.
+
+    The node remembers its operand, whose memory it holds.
+    """
+    array = node.inputs[0].memo
+    if not isinstance(array, np.ndarray):
+        return False
+    node.memo, node.depth = np.asarray(array[numpy_key(node.attr("key"))]), 0
+    return True
 
 
 def _key_text(key: Any) -> str:

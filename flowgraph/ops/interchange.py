@@ -9,8 +9,7 @@ import numpy as np
 
 from flowgraph.apply import own
 from flowgraph.errors import DTypeError, UsageError
-from flowgraph.ops.create import check_device
-from flowgraph.tensor import CPU, Tensor
+from flowgraph.tensor import CPU, Tensor, check_device
 from flowgraph.types import DEFAULT_FLOAT, DEFAULT_INT
 
 __all__ = ["__array_namespace_info__", "from_dlpack"]
@@ -26,6 +25,8 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     [0, 1, 2]
     """
     check_device(device)
+    if not hasattr(x, "__dlpack__"):
+        raise UsageError(f"from_dlpack of {type(x).__name__}", "it does not speak DLPack", "Use fg.asarray.")
     array = np.from_dlpack(x)
     if array.dtype.kind not in "biufc":
         raise DTypeError(f"a tensor of {array.dtype}", "its elements are no numbers", "Convert them first.")

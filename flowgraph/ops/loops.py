@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ from flowgraph import tree
 from flowgraph.apply import apply, convert
 from flowgraph.context import ACTIVE
 from flowgraph.errors import DTypeError, ShapeError, UsageError
-from flowgraph.ops.body import Traced, joined
-from flowgraph.ops.control import check_states, cond_op, while_op
+from flowgraph.ops.body import Traced, check_states, joined
+from flowgraph.ops.control import cond_op, while_op
 from flowgraph.ops.control_gradients import map_call, results_of, scan_call
 from flowgraph.ops.shape import concat, expand_dims
 from flowgraph.tensor import Tensor, tensor_of
-from flowgraph.types import Dim, tensor_type
+from flowgraph.types import Dim, check_function, tensor_type, whole
 
 __all__ = [
     "cond",
@@ -48,7 +48,16 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *
         )
     if not test.node.symbolic:
         return true_fn(*operands) if bool(test) else false_fn(*operands)
-    one, other = (Traced(lambda f=f: f(*operands), [], "a branch of cond", hoist=False) for f in (true_fn, false_fn))
+    given: list[Any] = []
+
+    def traced(function: Callable[..., Any]) -> Traced:
+        def run() -> Any:
+            given.append(function(*operands))
+            return _like(given[-1], given[0])
+
+        return Traced(run, [], "a branch of cond", hoist=False)
+
+    one, other = traced(true_fn), traced(false_fn)
     if one.form != other.form:
         raise UsageError(
             "cond of two branches",
@@ -73,16 +82,18 @@ def while_loop(
     """`loop_vars` after `body(*loop_vars)` replaced them as long as `cond(*loop_vars)` was true.
 
     `loop_vars` is a list or tuple of tensors or structures of them; a single tensor is taken for the one variable.
-    Where values are known Python runs the loop. While a `function` is traced it becomes one operation, whose gradient
-    needs `maximum_iterations`, the bound on what is stored.
+    Where values are known Python runs the loop. While a `function` is traced it becomes one operation. Its gradient
+    runs the loop again and keeps the states of every turn; with `maximum_iterations` it is a scan over so many.
 
     >>> import flowgraph as fg
     >>> half = fg.function(lambda x: fg.while_loop(lambda x: x > 1.0, lambda x: x / 2, x))
     >>> float(half(fg.constant(20.0)))
     0.625
     """
-    if maximum_iterations is not None and (isinstance(maximum_iterations, bool) or int(maximum_iterations) < 0):
-        raise UsageError(f"maximum_iterations={maximum_iterations!r}", "it is no number of turns", "Give an int.")
+    if maximum_iterations is not None:
+        maximum_iterations = whole(maximum_iterations, "maximum_iterations", 0)
+    check_function(cond, "the condition of while_loop")
+    check_function(body, "the body of while_loop")
     alone = not isinstance(loop_vars, list | tuple)
     state: Any = (loop_vars,) if alone else loop_vars
 
@@ -90,7 +101,7 @@ def while_loop(
         given = body(*current)
         new = (given,) if alone or (len(current) == 1 and not isinstance(given, list | tuple)) else given
         _same_structure("a while_loop", new, state)
-        return tree.unflatten(state, tree.flatten(new))
+        return _like(new, state)
 
     state = tree.map_structure(convert, state)
     leaves = tree.flatten(state)
@@ -107,7 +118,7 @@ def _while_here(cond: Callable[..., Any], turn: Callable[[Any], Any], state: Any
     types = [one.type for one in tree.flatten(state)]
     while (limit is None or turns < limit) and bool(_single(cond(*state))):
         state = tree.map_structure(convert, turn(state))
-        check_states("a while_loop", tuple(one.type for one in tree.flatten(state)), tuple(types))
+        check_states("a while_loop", [one.node for one in tree.flatten(state)], tuple(types))
         turns += 1
     return state
 
@@ -135,10 +146,30 @@ def _while_in_graph(
 
 
 def _form(structure: Any) -> Any:
-    """The form of a structure, in which a list is a tuple: a body may return either, as in TensorFlow."""
-    if isinstance(structure, list | tuple) and not hasattr(structure, "_fields"):
-        return tuple([_form(one) for one in structure])
-    return tree.form(structure, lambda leaf: None)
+    """The form of a structure, in which a list is a tuple and the keys of a dict have no order.
+
+    A body may return either, as in TensorFlow. None is told from a tensor.
+    """
+    if isinstance(structure, Mapping):
+        return (dict, frozenset((key, _form(one)) for key, one in structure.items()))
+    if isinstance(structure, list | tuple):
+        named = type(structure) if hasattr(structure, "_fields") else tuple
+        return (named, *[_form(one) for one in structure])
+    return structure is not None
+
+
+def _in_order(new: Any, old: Any) -> list[Any]:
+    """The leaves of `new` in the order in which `old`, of the same form, has its own."""
+    if isinstance(old, Mapping):
+        return [leaf for key, one in old.items() for leaf in _in_order(new[key], one)]
+    if isinstance(old, list | tuple):
+        return [leaf for one, other in zip(new, old, strict=True) for leaf in _in_order(one, other)]
+    return [new]
+
+
+def _like(new: Any, old: Any) -> Any:
+    """`new` in the structure of `old` where their forms agree, and else as it is."""
+    return tree.unflatten(old, _in_order(new, old)) if _form(new) == _form(old) else new
 
 
 def _same_structure(what: str, new: Any, old: Any) -> None:
@@ -179,6 +210,7 @@ def scan(
 
 def _scanned(fn: Callable[..., Any], elems: Any, xs: list[Tensor], state: Any, reverse: bool, outputs: bool) -> Any:
     """(last state, stacked outputs, or states where there are none)."""
+    check_function(fn, "the function of a scan")
     init = tree.flatten(state)
     states = len(init)
     form: list[Any] = []
@@ -191,13 +223,14 @@ def _scanned(fn: Callable[..., Any], elems: Any, xs: list[Tensor], state: Any, r
             )
         new, output = given if outputs else (given, given)
         _same_structure("a scan", new, state)
-        form.append(output)
-        return [*tree.flatten(new), *tree.flatten(output)]
+        new = _like(new, state)
+        form.append(output if outputs else new)
+        return [*tree.flatten(new), *tree.flatten(form[0])]
 
     types = [one.type for one in init] + [_element(one) for one in xs] + [_INDEX]
     traced = Traced(turn, types, "the body of a scan")
     operands, count = _with_index(traced, xs, states)
-    check_states("a scan", traced.body.gives[:states], tuple(one.type for one in init))
+    check_states("a scan", traced.body.graph.outputs[:states], tuple(one.type for one in init))
     last, ys, _ = scan_call(traced.body, init, operands, [tensor_of(n) for n in traced.captured], count, reverse)
     return tree.unflatten(state, last), tree.unflatten(form[0], ys)
 
@@ -254,6 +287,7 @@ def map_fn(fn: Callable[[Any], Any], elems: Any) -> Any:
     >>> fg.map_fn(lambda x: x * x, fg.constant([1.0, 2.0, 3.0])).tolist()
     [1.0, 4.0, 9.0]
     """
+    check_function(fn, "the function of map_fn")
     xs, _ = _elements("map_fn", elems)
     types = [_element(one) for one in xs] + [_INDEX]
     traced = Traced(lambda *all: fn(tree.unflatten(elems, list(all[:-1]))), types, "the function of map_fn")

@@ -9,13 +9,12 @@ import numpy as np
 from flowgraph.apply import apply, convert, freeze
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Op, define
-from flowgraph.ops.create import check_device
 from flowgraph.ops.gather import take
 from flowgraph.ops.reduce import sum as sum_of
 from flowgraph.ops.scanning import longer
 from flowgraph.ops.shape import checked_shape, factor_names
-from flowgraph.tensor import Tensor
-from flowgraph.types import DEFAULT_FLOAT, Dim, as_dtype, promote, promote_scalar
+from flowgraph.tensor import Tensor, check_device
+from flowgraph.types import DEFAULT_FLOAT, Dim, as_dtype, promote, promote_scalar, whole
 
 __all__ = [
     "diag",
@@ -160,7 +159,7 @@ def _matrix_factors(types: Any, attrs: Any) -> str:
 def _triangle_attrs(x: Any, /, k: int = 0) -> dict[str, Any]:
     if x.ndim < 2:
         raise ShapeError(f"a triangle of {x}", f"it has {x.ndim} axes", "Give a tensor with at least two axes.")
-    return {"k": int(k)}
+    return {"k": whole(k, "k")}
 
 
 def _triangle_samples() -> Any:
@@ -224,7 +223,7 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None, d
     """
     check_device(device)
     shape = (freeze(n_rows), freeze(n_rows if n_cols is None else n_cols))
-    return eye_op(shape=shape, k=int(k), dtype=DEFAULT_FLOAT if dtype is None else as_dtype(dtype))  # type: ignore[no-any-return]
+    return eye_op(shape=shape, k=whole(k, "k"), dtype=DEFAULT_FLOAT if dtype is None else as_dtype(dtype))  # type: ignore[no-any-return]
 
 
 # Diagonals.
@@ -238,7 +237,8 @@ def _diagonal_attrs(x: Any, /, offset: int = 0, *, shape: Any = None) -> dict[st
     if x.ndim < 2 or any(isinstance(length, Dim) for length in x.shape[-2:]):
         raise ShapeError(f"the diagonal of {x}", "that is no matrix of known size", "Give a tensor with two such axes.")
     rows, columns = x.shape[-2:]
-    return {"offset": int(offset), "shape": (*x.shape[:-2], _diagonal_span(rows, columns, int(offset)))}
+    offset = whole(offset, "offset")
+    return {"offset": offset, "shape": (*x.shape[:-2], _diagonal_span(rows, columns, offset))}
 
 
 def _diagonal_factors(types: Any, attrs: Any) -> str:
@@ -317,7 +317,7 @@ def diag(x: Any, k: int = 0) -> Tensor:
     >>> fg.diag(fg.constant([1, 2])).tolist()
     [[1, 0], [0, 2]]
     """
-    return matrix_diag(x, offset=int(k))  # type: ignore[no-any-return]
+    return matrix_diag(x, offset=whole(k, "k"))  # type: ignore[no-any-return]
 
 
 def trace(x: Any, offset: int = 0, dtype: Any = None) -> Tensor:
@@ -327,4 +327,4 @@ def trace(x: Any, offset: int = 0, dtype: Any = None) -> Tensor:
     >>> int(fg.trace(fg.constant([[1, 2], [3, 4]])))
     5
     """
-    return sum_of(diagonal(x, offset=int(offset)), axis=-1, dtype=dtype)  # type: ignore[no-any-return]
+    return sum_of(diagonal(x, offset=offset), axis=-1, dtype=dtype)  # type: ignore[no-any-return]

@@ -31,7 +31,12 @@ def _floats(x: Any) -> Tensor:
     return x if x.dtype == wanted else x.astype(wanted)  # type: ignore[no-any-return]
 
 
-def _root(total: Tensor, p: float) -> Tensor:
+def squares(x: Tensor) -> Tensor:
+    """|x| ** 2, which is real."""
+    return square(absolute(x) if x.dtype.kind == "c" else x)  # type: ignore[no-any-return]
+
+
+def root(total: Tensor, p: float) -> Tensor:
     """The p-th root, with the gradient 0 where `total` is 0."""
     safe = where(total == 0, 1, total)
     return where(total == 0, 0, sqrt(safe) if p == 2 else power(safe, 1 / p))  # type: ignore[no-any-return]
@@ -60,7 +65,7 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any
     if ord == 1:
         return sum(size, axis=axes, keepdims=keepdims)  # type: ignore[no-any-return]
     if ord == 2:
-        return _root(sum(square(size if x.dtype.kind == "c" else x), axis=axes, keepdims=keepdims), 2)
+        return root(sum(squares(x), axis=axes, keepdims=keepdims), 2)
     return _power_norm(size, axes, keepdims, float(ord))
 
 
@@ -70,7 +75,7 @@ def _power_norm(size: Tensor, axes: tuple[int, ...], keepdims: bool, p: float) -
         total = sum(power(where(size == 0, 1, size), p), axis=axes, keepdims=keepdims)
         return where(smallest == 0, 0, power(total, 1 / p))  # type: ignore[no-any-return]
     powers = where(size == 0, 0, power(where(size == 0, 1, size), p))
-    return _root(sum(powers, axis=axes, keepdims=keepdims), p)
+    return root(sum(powers, axis=axes, keepdims=keepdims), p)
 
 
 def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:

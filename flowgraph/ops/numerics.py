@@ -58,6 +58,48 @@ def xlogy(x: Array, y: Array, out: Array | None = None) -> Array:
     return out
 
 
+def expm1(x: Array, out: Array | None = None) -> Array:
+    """E ** x - 1, exact near 0; of complex infinities, nans and -0.0 what the array API standard says of them.
+
+    There numpy multiplies infinity by the zero of sin(0), where `exp` knows better.
+    """
+    if x.dtype.kind != "c":
+        return np.expm1(x, np.empty_like(x) if out is None else out)
+    odd = (x == 0) | ~np.isfinite(x)
+    edges = np.exp(x) - 1 if odd.any() else None  # first: `out` may be the memory of x
+    out = np.expm1(x, np.empty_like(x) if out is None else out)
+    if edges is not None:
+        np.copyto(out, edges, where=odd)
+    return out
+
+
+def tanh(x: Array, out: Array | None = None) -> Array:
+    """The hyperbolic tangent; of a complex x with an infinite real part, 1 + 0j or a mirror of it.
+
+    There numpy gives the zero the sign of sin(2 * imag(x)), as C does.
+    """
+    far = np.isinf(x.real) if x.dtype.kind == "c" else None
+    if far is None or not far.any():
+        return np.tanh(x, np.empty_like(x) if out is None else out)
+    signs = np.copysign(1, x.real), np.copysign(0, x.imag)  # first: `out` may be the memory of x
+    out = np.tanh(x, np.empty_like(x) if out is None else out)
+    np.copyto(out.real, signs[0], where=far)
+    np.copyto(out.imag, signs[1], where=far)
+    return out
+
+
+def floor_divide(x: Array, y: Array, out: Array | None = None) -> Array:
+    """The largest integer not above x / y; of infinities what the array API standard says of them, not nan."""
+    out = np.empty(np.broadcast_shapes(x.shape, y.shape), x.dtype) if out is None else out
+    odd = np.isinf(x) | np.isinf(y) if x.dtype.kind == "f" else None
+    if odd is None or not odd.any():
+        return np.floor_divide(x, y, out)
+    edges = np.floor(x / y)  # first: `out` may be the memory of an operand
+    np.floor_divide(x, y, out)
+    np.copyto(out, edges, where=odd)
+    return out
+
+
 def sinc(x: Array, out: Array | None = None) -> Array:
     """sin(pi x) / (pi x), and 1 at 0. The nearest integer is taken off x first, so that it is exactly 0 at others."""
     whole = np.rint(x, np.empty_like(x))

@@ -14,7 +14,7 @@ from flowgraph.ops.gather import common_shape, take
 from flowgraph.ops.scanning import along
 from flowgraph.ops.shape import broadcast_to, concat, expand_dims, factor_names, reshape, transpose
 from flowgraph.tensor import Tensor
-from flowgraph.types import Dim, Size, normal_axes, normal_axis, product
+from flowgraph.types import Dim, Size, listed, normal_axes, normal_axis, product, whole
 
 __all__ = [
     "broadcast_arrays",
@@ -86,10 +86,12 @@ def split(value: Any, num_or_size_splits: Any, axis: int = 0) -> list[Tensor]:
     length = _known_length(x, at, "split")
     asked = freeze(num_or_size_splits)
     if isinstance(asked, tuple):
+        asked = tuple(whole(one, "a size of split", -1) for one in asked)
         rest = length - sum(size for size in asked if size != -1)
         sizes = [rest if size == -1 else size for size in asked]
         fits = asked.count(-1) <= 1 and sum(sizes) == length and all(size >= 0 for size in sizes)
     else:
+        asked = whole(asked, "num_or_size_splits")
         fits = asked > 0 and length % asked == 0
         sizes = [length // asked] * asked if fits else []
     if not fits:
@@ -183,7 +185,7 @@ def permute_dims(x: Any, axes: Any) -> Tensor:
     >>> fg.permute_dims(fg.zeros((2, 3)), (1, 0)).shape
     (3, 2)
     """
-    return transpose(x, axes=tuple(axes))  # type: ignore[no-any-return]
+    return transpose(x, axes=listed(axes, "axes"))  # type: ignore[no-any-return]
 
 
 # The same elements several times.

@@ -9,9 +9,10 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.context import Hooks
-from flowgraph.errors import ShapeError
+from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Call, Monoid, Op, define
 from flowgraph.ops import numerics, rules
+from flowgraph.ops.complex import conj
 from flowgraph.ops.elementwise import exp, sqrt, where
 from flowgraph.ops.rules import common_float
 from flowgraph.ops.scanning import cumulative_prod, summed_dtype, whole_axis
@@ -129,7 +130,9 @@ prod: Op = define(
     dtype=summed_dtype,
     combine="multiply",
     call=_reduce_call(np.multiply),
-    gradient=lambda g, out, x, axes, keepdims: ((spread(g, x, axes, keepdims) * _others(x, axes) if axes else g),),
+    gradient=lambda g, out, x, axes, keepdims: (
+        (spread(g, x, axes, keepdims) * conj(_others(x, axes)) if axes else g),
+    ),
     samples=lambda: [
         *_samples(),
         (((3, 4),), {"axis": ()}),
@@ -235,7 +238,9 @@ logsumexp = define(
 )
 
 
-def _var_attrs(x: Any, /, axis: Any = None, keepdims: bool = False, correction: float = 0, *, axes: Any = None) -> Any:
+def _var_attrs(x: Any, /, axis: Any = None, keepdims: bool = False, correction: Any = 0, *, axes: Any = None) -> Any:
+    if isinstance(correction, bool) or not isinstance(correction, int | float):
+        raise UsageError(f"correction={correction!r}", "it is no real number", "Give 0, or 1 for a sample.")
     return _attrs(x, axis, keepdims, axes=axes) | {"correction": correction}
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.op import Call, Op, define
-from flowgraph.ops import rules
-from flowgraph.ops.elementwise import ONE, TWO, maximum, minimum, sign
+from flowgraph.ops import numerics, rules
+from flowgraph.ops.elementwise import ONE, TWO, maximum, mended, minimum, sign
 from flowgraph.tensor import Tensor
 from flowgraph.types import tensor_type
 
@@ -60,8 +60,9 @@ round = define(
 floor_divide = define(
     "floor_divide",
     TWO,
-    np.floor_divide,
+    numerics.floor_divide,
     dtype=rules.real_numbers,
+    call=mended("f", np.floor_divide, numerics.floor_divide),
     gradient=lambda g, out, x, y: (None, None),
     flops=10,
     domain=(0.5, 2.0),

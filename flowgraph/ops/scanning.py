@@ -8,10 +8,11 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.errors import ShapeError, UsageError
-from flowgraph.op import Op, define
+from flowgraph.op import Carry, Monoid, Op, define
+from flowgraph.ops.complex import conj
 from flowgraph.ops.shape import concat
 from flowgraph.tensor import Tensor
-from flowgraph.types import DEFAULT_INT, Dim, Size, affine, as_dtype, normal_axis
+from flowgraph.types import DEFAULT_INT, Dim, Size, affine, as_dtype, normal_axis, whole
 
 __all__ = [
     "cumprod",
@@ -26,6 +27,11 @@ def whole_axis(types: Any, attrs: Any) -> str:
     """The factor string of what works along one `axis`: that one stays whole, and all others may be cut."""
     names = [f"[a{axis}]" if axis == attrs["axis"] else f"a{axis}" for axis in range(types[0].ndim)]
     return f"{', '.join([' '.join(names)] * len(types))} -> {' '.join(names)}"
+
+
+def running_axis(types: Any, attrs: Any) -> str:
+    """The factor string of what runs along one `axis`, from piece to piece."""
+    return whole_axis(types, attrs).replace("[", "{").replace("]", "}")
 
 
 def summed_dtype(types: Any, attrs: Any) -> Any:
@@ -76,27 +82,79 @@ def _scan_attrs(
 
 
 def _scan_factors(types: Any, attrs: Any) -> str:
+    if not attrs["include_initial"]:
+        return running_axis(types, attrs)
     operand, _, result = whole_axis(types, attrs).partition(" -> ")
-    return f"{operand} -> {result.replace('[', '[n')}" if attrs["include_initial"] else f"{operand} -> {result}"
+    return f"{operand} -> {result.replace('[', '[n')}"
 
 
-def _scan(ufunc: np.ufunc, first: int, x: Any, axis: int, include_initial: bool, exclusive: bool, reverse: bool) -> Any:
-    lines = np.flip(x, axis) if reverse else x
-    result = ufunc.accumulate(lines, axis, x.dtype)
-    if include_initial or exclusive:
-        start = np.full((*x.shape[:axis], 1, *x.shape[axis + 1 :]), first, x.dtype)
-        result = np.concatenate([start, result], axis)
-        if exclusive:
-            result = result[along(axis, slice(x.shape[axis]))]
-    return np.flip(result, axis) if reverse else result
+def _scan(
+    ufunc: np.ufunc, x: Any, axis: int, include_initial: bool, exclusive: bool, reverse: bool, before: Any
+) -> Any:
+    count, more = x.shape[axis], include_initial or exclusive
+    result = np.empty((*x.shape[:axis], count + more, *x.shape[axis + 1 :]), x.dtype)
+    lines, inner = (x[along(axis, _BACK)], result[along(axis, _BACK)]) if reverse else (x, result)
+    if more:
+        inner[along(axis, slice(1))] = ufunc.identity
+    ufunc.accumulate(lines, axis, x.dtype, inner[along(axis, slice(int(more), None))])
+    if before is not None and len(before):
+        ufunc(result, before[0], result)
+    if not exclusive:
+        return result
+    return result[along(axis, slice(1, None) if reverse else slice(count))]
 
 
-def _cumulative_sum(x: Any, axis: int, include_initial: bool, exclusive: bool, reverse: bool) -> Any:
-    return _scan(np.add, 0, x, axis, include_initial, exclusive, reverse)
+_BACK = slice(None, None, -1)
 
 
-def _cumulative_prod(x: Any, axis: int, include_initial: bool, exclusive: bool, reverse: bool) -> Any:
-    return _scan(np.multiply, 1, x, axis, include_initial, exclusive, reverse)
+def _cumulative_sum(
+    x: Any, axis: int, include_initial: bool, exclusive: bool, reverse: bool, before: Any = None
+) -> Any:
+    return _scan(np.add, x, axis, include_initial, exclusive, reverse, before)
+
+
+def _cumulative_prod(
+    x: Any, axis: int, include_initial: bool, exclusive: bool, reverse: bool, before: Any = None
+) -> Any:
+    return _scan(np.multiply, x, axis, include_initial, exclusive, reverse, before)
+
+
+# Along an axis that is cut every tile hands on what it adds up to, and starts from what those before it came to.
+
+
+def joined(left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What neighbouring pieces hand on, one after the other."""
+    return tuple([np.concatenate(pair) for pair in zip(left, right, strict=True)])
+
+
+def sum_carry(x: Any, axis: int) -> tuple[Any]:
+    """The sum of a piece."""
+    return (np.add.reduce(x, axis, x.dtype, keepdims=True)[None],)
+
+
+def prod_carry(x: Any, axis: int) -> tuple[Any]:
+    """The product of a piece."""
+    return (np.multiply.reduce(x, axis, x.dtype, keepdims=True)[None],)
+
+
+def _entering(ufunc: np.ufunc, totals: Any, reverse: bool) -> Any:
+    if reverse:
+        return ufunc.accumulate(totals[:0:-1], 0, totals.dtype)[::-1]
+    return ufunc.accumulate(totals[:-1], 0, totals.dtype)
+
+
+def sum_entering(state: tuple[Any], reverse: bool) -> Any:
+    """The sums of all pieces before each but the first."""
+    return _entering(np.add, state[0], reverse)
+
+
+def prod_entering(state: tuple[Any], reverse: bool) -> Any:
+    """The products of all pieces before each but the first."""
+    return _entering(np.multiply, state[0], reverse)
+
+
+def _is_reversed(attrs: Any) -> bool:
+    return bool(attrs["reverse"])
 
 
 def _sum_gradient(
@@ -112,8 +170,10 @@ def _prod_gradient(
 ) -> Any:
     """Without a division, so that zeros do no harm.
 
-    With p_i = x_0 ... x_i the gradient of x_k is p_{k-1} s_k, where s_k = g_k + x_{k+1} s_{k+1}.
+    With p_i = x_0 ... x_i the gradient of x_k is p_{k-1} s_k, where s_k = g_k + x_{k+1} s_{k+1}; of complex numbers
+    these are the conjugates.
     """
+    x = conj(x)
     back = along(axis, slice(None, None, -1))
     if reverse:
         g, x = g[back], x[back]
@@ -146,6 +206,7 @@ cumulative_sum: Op = define(
     _cumulative_sum,
     attrs=_scan_attrs,
     dtype=summed_dtype,
+    carry=Carry(Monoid(sum_carry, joined, sum_entering), _is_reversed),
     gradient=_sum_gradient,
     samples=_scan_samples,
     doc=(
@@ -159,6 +220,7 @@ cumulative_prod: Op = define(
     _cumulative_prod,
     attrs=_scan_attrs,
     dtype=summed_dtype,
+    carry=Carry(Monoid(prod_carry, joined, prod_entering), _is_reversed),
     gradient=_prod_gradient,
     samples=lambda: [
         *_scan_samples(),
@@ -200,9 +262,7 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     """
     given = convert(x)
     at = normal_axis(axis, given.ndim)
-    if n < 0:
-        raise UsageError(f"diff with n={n!r}", "that is no number of times", "Give an integer from 0 on.")
-    if n == 0:
+    if whole(n, "the n of diff", 0) == 0:
         return given
     ends = [None if one is None else convert(one) for one in (prepend, append)]
     for one in ends:
@@ -220,24 +280,45 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 # What the gradients of products are made of.
 
 
-def _recurrence(a: Any, b: Any, axis: int, backward: bool) -> Any:
+def _recurrence(a: Any, b: Any, axis: int, backward: bool, before: Any = None) -> Any:
     factors, result = np.moveaxis(a, axis, 0), np.array(np.moveaxis(b, axis, 0), order="C")
+    if before is not None and len(before) and len(result):
+        if backward:
+            result[-1] += before[0]
+        else:
+            result[0] += factors[0] * before[0]
     steps = range(len(result) - 2, -1, -1) if backward else range(1, len(result))
     for k in steps:
         result[k] += factors[k + 1] * result[k + 1] if backward else factors[k] * result[k - 1]
     return np.moveaxis(result, 0, axis)
 
 
+def recurrence_carry(a: Any, b: Any, axis: int, backward: bool) -> tuple[Any, Any]:
+    """(the product of a, what leaves a piece that nothing enters); backwards, a[0] s[0] leaves."""
+    result = np.moveaxis(_recurrence(a, b, axis, backward), axis, 0)
+    leaves = np.moveaxis(a, axis, 0)[0] * result[0] if backward else result[-1]
+    return np.multiply.reduce(a, axis, a.dtype)[None], leaves[None]
+
+
+def recurrence_entering(state: tuple[Any, Any], backward: bool) -> Any:
+    """What enters each piece but the first: what leaves the one before, with what entered that carried through."""
+    factors, leaves = state
+    if backward:
+        return _recurrence(factors[:0:-1], leaves[:0:-1], 0, False)[::-1]
+    return _recurrence(factors[:-1], leaves[:-1], 0, False)
+
+
 def _recurrence_gradient(g: Tensor, out: Tensor, a: Tensor, b: Tensor, axis: int, backward: bool) -> Any:
-    share = recurrence(a, g, axis=axis, backward=not backward)
+    share, out = recurrence(conj(a), g, axis=axis, backward=not backward), conj(out)
     pair = (share, out) if not backward else (out, share)
     return (lambda: pair[0] * shift(pair[1], axis=axis, by=1), share)
 
 
 recurrence: Op = define(
     "recurrence",
-    whole_axis,
+    running_axis,
     _recurrence,
+    carry=Carry(Monoid(recurrence_carry, joined, recurrence_entering), lambda attrs: bool(attrs["backward"])),
     attrs=lambda a, b, /, axis, backward=False: {"axis": normal_axis(axis, a.ndim), "backward": bool(backward)},
     gradient=_recurrence_gradient,
     flops=2,
@@ -252,18 +333,43 @@ recurrence: Op = define(
 )
 
 
-def _shift(x: Any, axis: int, by: int) -> Any:
-    result = np.zeros_like(x, order="C")
-    count = max(x.shape[axis] - abs(by), 0)
-    start, source = max(by, 0), max(-by, 0)
-    result[along(axis, slice(start, start + count))] = x[along(axis, slice(source, source + count))]
+def _in_direction(x: Any, axis: int, by: int) -> Any:
+    rows = np.moveaxis(x, axis, 0)
+    return rows[::-1] if by < 0 else rows
+
+
+def _shift(x: Any, axis: int, by: int, before: Any = None) -> Any:
+    result, count = np.zeros_like(x, order="C"), abs(by)
+    rows, moved = _in_direction(x, axis, by), _in_direction(result, axis, by)
+    moved[count:] = rows[: max(len(rows) - count, 0)]
+    if before is not None and len(before):
+        moved[:count] = before[0][: len(rows)]
     return result
+
+
+def shift_carry(x: Any, axis: int, by: int) -> tuple[Any, Any]:
+    """(the last rows of a piece, behind zeros where it has fewer than are wanted; how many it has)."""
+    rows = _in_direction(x, axis, by)
+    own = min(len(rows), abs(by))
+    last = np.zeros((1, abs(by), *rows.shape[1:]), x.dtype)
+    last[0, abs(by) - own :] = rows[len(rows) - own :]
+    return last, np.array([own])
+
+
+def shift_entering(state: tuple[Any, Any], by: int) -> Any:
+    """The last rows of all pieces before each but the first."""
+    last, own = (one[::-1] if by < 0 else one for one in state)
+    result = last[:-1].copy()
+    for k in range(1, len(result)):
+        result[k, : abs(by) - own[k]] = result[k - 1, own[k] :]
+    return result[::-1] if by < 0 else result
 
 
 shift: Op = define(
     "shift",
-    whole_axis,
+    running_axis,
     _shift,
+    carry=Carry(Monoid(shift_carry, joined, shift_entering), lambda attrs: bool(attrs["by"] < 0)),
     attrs=lambda x, /, axis, by: {"axis": normal_axis(axis, x.ndim), "by": by},
     dtype="keep",
     gradient=lambda g, out, x, axis, by: (shift(g, axis=axis, by=-by),),

@@ -7,17 +7,21 @@ from typing import Any
 import numpy as np
 
 from flowgraph.apply import convert, freeze
+from flowgraph.context import Hooks
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.ops.comparison import equal
+from flowgraph.ops.complex import conj
 from flowgraph.ops.create import arange, cast, zeros
+from flowgraph.ops.differentiate import attach
 from flowgraph.ops.elementwise import where
 from flowgraph.ops.gather import index_tensor, nd_indices
 from flowgraph.ops.picking import INDEX, gather_at, picked_shape, scatter_at, set_at
+from flowgraph.ops.segment_scans import products_of_others
 from flowgraph.ops.shape import broadcast_to, checked_shape, expand_dims, reshape
 from flowgraph.ops.subscript import mask_positions
 from flowgraph.tensor import Tensor
-from flowgraph.types import DEFAULT_FLOAT, as_dtype, normal_axis
+from flowgraph.types import DEFAULT_FLOAT, as_dtype, normal_axis, whole
 
 __all__ = [
     "boolean_mask",
@@ -102,7 +106,7 @@ def _segment_attrs(x: Any, ids: Any, /, num_segments: int, *, shape: Any = None)
             "that does not say for each row its segment",
             "Give integers, one for each row.",
         )
-    (count,) = checked_shape(num_segments)
+    (count,) = checked_shape((num_segments,))
     return {"num_segments": count, "shape": (count, *x.shape[ids.ndim :])}
 
 
@@ -165,14 +169,27 @@ def _extreme_gradient(g: Tensor, out: Tensor, x: Tensor, ids: Tensor, num_segmen
     return (lambda: hit * _of_rows(g / where(count == 0, 1, count), ids), None)
 
 
-def _prod_gradient(g: Tensor, out: Tensor, x: Tensor, ids: Tensor, num_segments: int) -> Any:
-    """The product of the others: what is not 0 divided by the element, or whole where the element is the only 0."""
+def _others(x: Tensor, ids: Tensor, num_segments: int) -> Tensor:
+    """For each element the product of the others of its segment.
+
+    What is not 0 divided by the element, or whole where the element is the only 0. Derivatives of that are wrong at 0,
+    so they are those of running products.
+    """
     zero = x == 0
     safe = where(zero, 1, x)
     zeros_of = _of_rows(unsorted_segment_sum(zero.astype(INDEX), ids, num_segments), ids)
     product = _of_rows(unsorted_segment_prod(safe, ids, num_segments), ids)
     others = where(zeros_of == zero.astype(INDEX), product / safe, 0)
-    return (lambda: where(_kept(ids, x), others * _of_rows(g, ids), 0), None)
+
+    def rule(g: Tensor) -> list[Tensor]:
+        found: Tensor = Hooks.gradient(products_of_others(x, ids), x, g)
+        return [found]
+
+    return attach([others], [x], rule, "unsorted_segment_prod")[0]
+
+
+def _prod_gradient(g: Tensor, out: Tensor, x: Tensor, ids: Tensor, num_segments: int) -> Any:
+    return (lambda: where(_kept(ids, x), conj(_others(x, ids, num_segments)) * _of_rows(g, ids), 0), None)
 
 
 def _segment(name: str, kernel: Any, combine: str, gradient: Any, text: str) -> Op:
@@ -213,7 +230,7 @@ def unsorted_segment_sum(data: Any, segment_ids: Any, num_segments: Any) -> Tens
     """
     data = convert(data)
     ids = convert(segment_ids)
-    attrs = _segment_attrs(data.type, ids.type, int(num_segments))
+    attrs = _segment_attrs(data.type, ids.type, whole(num_segments, "num_segments", 0))
     known = ids.node.memo
     negative = 0 if isinstance(known, np.ndarray) and known.min(initial=0) >= 0 else 1
     if negative:  # what is left out is summed into a row of its own
@@ -359,7 +376,7 @@ def one_hot(
     given = convert(indices)
     if given.dtype.kind not in "iu":
         raise UsageError(f"one_hot of {given.type}", "places are integers", "Cast the indices to int32 or int64.")
-    (length,) = checked_shape(freeze(depth))
+    (length,) = checked_shape((freeze(depth),))
     at = normal_axis(axis, given.ndim + 1)
     said = [value for value in (on_value, off_value) if value is not None]
     wanted = as_dtype(dtype) if dtype is not None else convert(said[0]).dtype if said else DEFAULT_FLOAT

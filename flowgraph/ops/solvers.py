@@ -12,9 +12,9 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.context import Hooks
-from flowgraph.errors import DTypeError, GradientError, ShapeError, UsageError
+from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.op import Op, define
-from flowgraph.ops.complex import conj
+from flowgraph.ops.complex import conj, imag
 from flowgraph.ops.diagonals import band_part, diag
 from flowgraph.ops.linalg import adjoint
 from flowgraph.ops.reduce import sum
@@ -269,12 +269,14 @@ def _slogdet(x: Array) -> tuple[Array, Array]:
 
 
 def _slogdet_gradient(g: Any, out: Any, x: Tensor) -> Any:
-    """Of log|det|; the sign of real matrices is constant."""
+    """Both from d log(det) = tr(inv(x) dx): log|det| is its real part, the angle of the phase its imaginary part.
+
+    The sign of real matrices is constant.
+    """
+    factor = g[1]
     if x.dtype.kind == "c":
-        raise GradientError(
-            "the gradient of slogdet of complex matrices", "its phase has none here", "Use log(abs(det(x)))."
-        )
-    return (expand_dims(expand_dims(g[1], -1), -1) * inv(x).mT,)
+        factor = g[1].astype(x.dtype) - imag(conj(g[0]) * out[0]).astype(x.dtype) * 1j
+    return (expand_dims(expand_dims(factor, -1), -1) * adjoint(inv(x)),)
 
 
 slogdet_op: Op = define(

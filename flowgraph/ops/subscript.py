@@ -8,21 +8,26 @@ slice stands between two of them.
 from __future__ import annotations
 
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from flowgraph.apply import convert
-from flowgraph.context import Hooks
-from flowgraph.errors import DTypeError, ShapeError, UsageError
+from flowgraph.apply import convert, recorded
+from flowgraph.context import Hooks, user_line
+from flowgraph.errors import DTypeError, FlowgraphError, ShapeError, UsageError
+from flowgraph.graph import Node
 from flowgraph.leaves import as_array, scalar
+from flowgraph.op import Inferred, infer
 from flowgraph.ops.elementwise import where
 from flowgraph.ops.gather import common_shape, index_tensor
-from flowgraph.ops.index import getitem, numpy_key, set_slice
+from flowgraph.ops.index import getitem, numpy_key, set_slice, view_of
 from flowgraph.ops.picking import gather_at, set_at
 from flowgraph.ops.shape import broadcast_like, broadcast_to, expand_dims, reshape
 from flowgraph.tensor import Tensor, tensor_of
+from flowgraph.types import TensorType
 
 WHOLE = ("slice", None, None, None)
 
@@ -79,7 +84,11 @@ def _width(part: Any) -> int:
 def _parts(key: Any, rank: int) -> list[Any]:
     """The parts of `key`, with ... written out and arrays as tensors."""
     given = key if isinstance(key, tuple) else (key,)
-    parts = [_array_part(part) if _is_array(part) else part for part in given]
+    return _spread([_array_part(part) if _is_array(part) else part for part in given], rank)
+
+
+def _spread(parts: list[Any], rank: int) -> list[Any]:
+    """`parts` of a key with ... written out, for a tensor of `rank` axes."""
     named = sum(map(_width, parts))
     if named > rank:
         raise ShapeError(f"{named} indices", f"the tensor has {rank} axes", "Drop the indices that are too many.")
@@ -94,14 +103,19 @@ def _slice(part: slice) -> tuple[Any, ...]:
     return "slice", *(None if v is None else _place(v) for v in (part.start, part.stop, part.step))
 
 
+def _plain_key(parts: list[Any]) -> tuple[Any, ...]:
+    """The key of `getitem` for parts without arrays."""
+    while parts and isinstance(parts[-1], slice) and parts[-1] == slice(None):
+        parts.pop()  # axes that are not named are whole
+    return tuple(p if p is None else _slice(p) if isinstance(p, slice) else _place(p) for p in parts)
+
+
 def parse_key(x: Tensor, key: Any) -> Key:
     """`key` of `x` taken apart; masks are computed."""
     rank = x.ndim
     parts = _parts(key, rank)
     if not any(isinstance(part, Tensor) and _is_array(part) for part in parts):
-        while parts and isinstance(parts[-1], slice) and parts[-1] == slice(None):
-            parts.pop()  # axes that are not named are whole
-        return Key(tuple(p if p is None else _slice(p) if isinstance(p, slice) else _place(p) for p in parts))
+        return Key(_plain_key(parts))
     slices: list[Any] = []
     axes: list[int] = []
     indices: list[Tensor] = []
@@ -149,15 +163,55 @@ def _is_trivial(key: Key) -> bool:
     return all(part == WHOLE for part in key.slices)
 
 
+_NUMBERS = (int, type(None))  # and no subclass: True is no index
+
+
+def _written(key: Any) -> tuple[Any, ...] | None:
+    """`key` in words that can be hashed, if it is made of Python ints, slices of these, None and ...; else None."""
+    words: list[Any] = []
+    for part in key if type(key) is tuple else (key,):
+        kind = type(part)
+        if kind is slice:
+            if not (type(part.start) in _NUMBERS and type(part.stop) in _NUMBERS and type(part.step) in _NUMBERS):
+                return None
+            words.append(("slice", part.start, part.stop, part.step))
+        elif kind is int or part is None or part is Ellipsis:
+            words.append(part)
+        else:
+            return None
+    return tuple(words)
+
+
+@lru_cache(maxsize=4096)
+def _plain(of_type: TensorType, words: tuple[Any, ...]) -> tuple[Inferred, tuple[Any, ...]]:
+    """What getitem says of a tensor of `of_type` and the key of `words`, and that key as numpy takes it."""
+    slices = _plain_key(_spread([slice(*one[1:]) if type(one) is tuple else one for one in words], of_type.ndim))
+    return infer(getitem, (of_type,), (("key", slices),)), numpy_key(slices)
+
+
+def _known_part(x: Tensor, words: tuple[Any, ...]) -> Tensor:
+    """The part at a plain key of a tensor whose value is known: a view costs nothing, and is data like any other.
+
+    The node remembers its operand, whose memory it holds.
+    """
+    inferred, numbers = _plain(x.node.types[0], words)
+    node = recorded(Node(getitem, (x.node,), inferred.attrs, inferred.types, user_line()))
+    node.memo, node.depth = np.asarray(x.node.memo[numbers]), 0
+    return Tensor(node)
+
+
 def subscript(x: Tensor, key: Any) -> Tensor:
     """The value of `x[key]`."""
+    if isinstance(x.node.memo, np.ndarray):
+        words = _written(key)
+        if words is not None:
+            with suppress(FlowgraphError):  # which the way below says better
+                return _known_part(x, words)
     parsed = parse_key(x, key)
     if parsed.axes and _is_trivial(parsed):
         return gather_at(x, *parsed.indices, axes=parsed.axes)  # type: ignore[no-any-return]
     result: Tensor = getitem(x, key=parsed.slices)
-    if isinstance(x.node.memo, np.ndarray):  # a view of a known value costs nothing, and is data like any other
-        view = x.node.memo[numpy_key(parsed.slices)]
-        result.node.memo, result.node.depth = np.asarray(view), 0  # it remembers its operand, whose memory it holds
+    view_of(result.node)
     return gather_at(result, *parsed.indices, axes=parsed.axes) if parsed.axes else result
 
 

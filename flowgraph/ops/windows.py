@@ -21,21 +21,25 @@ from flowgraph.op import Op, define
 from flowgraph.ops.reduce import sum
 from flowgraph.ops.shape import expand_dims
 from flowgraph.tensor import Tensor
-from flowgraph.types import Dim, tensor_type
+from flowgraph.types import Dim, listed, tensor_type
 
 Array = np.ndarray[Any, Any]
 
 __all__: list[str] = []
 
 
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) > 0
+
+
 def each(value: Any, count: int, what: str) -> tuple[int, ...]:
     """`value`, a number or one for each of `count` axes, as a tuple. TensorFlow's (1, a, b, 1) is understood."""
-    given = (value,) * count if isinstance(value, int | np.integer) else tuple(value)
+    given = (value,) * count if isinstance(value, int | np.integer) else listed(value, what)
     if len(given) == count + 2 and given[0] == given[-1] == 1:
         given = given[1:-1]
     if len(given) == 1:
         given *= count
-    if len(given) != count or any(isinstance(one, bool) or int(one) != one or one < 1 for one in given):
+    if len(given) != count or any(not _is_count(one) for one in given):
         raise UsageError(
             f"{what}={value!r} for windows over {count} axes",
             f"it is neither one positive integer nor {count} of them",

@@ -1,11 +1,12 @@
 """How a graph is cut: layouts, their propagation, and the communication that they need."""
 
-from flowgraph.partition.insert import COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned, insert, rows_of
+from flowgraph.partition.insert import BEFORE, COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned, insert, rows_of
 from flowgraph.partition.layout import Cut, Layout, Layouts, propagate
 from flowgraph.partition.rows import MESHES, choose_rows, known_layouts, unknown_rows
 from flowgraph.partition.split import Join, Part, Split, split
 
 __all__ = [
+    "BEFORE",
     "COMBINE",
     "COMMUNICATION",
     "GATHER",

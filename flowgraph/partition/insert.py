@@ -1,18 +1,30 @@
-"""Communication where layouts disagree: the partitioned graph is the graph with `combine`, `gather`, `spread` nodes.
+"""Communication where layouts disagree: the partitioned graph is the graph with nodes that stand for it.
 
 Their meaning:
 
     combine   partial results of a cut contraction become one
     gather    the pieces of a cut tensor become the whole
     spread    every piece takes its part of a whole
+    before    every piece takes what enters it from those before it: what they carry, combined
+
+Where an op runs along its cut axis, such as a cumulative sum, its pieces need what comes before them:
+
+    x ─┬─ carry ─ combine ─ before ─┐
+       └────────────────────────────┴─ cumulative_sum
+
+The combined value has an entry for each tile. Tiles are a matter of the schedule, so the types of these three nodes are
+those of the carry of one piece.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
 
 from flowgraph.graph import ITEM, Graph, Node
-from flowgraph.op import Op, shape_only
+from flowgraph.op import Op, Types
 from flowgraph.partition.layout import Cut, Layout, Layouts, picked
 
 
@@ -23,7 +35,15 @@ def _identity(x: object, **attrs: object) -> object:
 COMBINE = Op("combine", "... -> ...", _identity, dtype="keep", doc="The one result of all partial ones.")
 GATHER = Op("gather", "... -> ...", _identity, dtype="keep", doc="The whole of a cut tensor.")
 SPREAD = Op("spread", "... -> ...", _identity, dtype="keep", doc="A whole tensor, of which every piece takes its part.")
-COMMUNICATION = frozenset({COMBINE, GATHER, SPREAD})
+BEFORE = Op(
+    "before",
+    "... -> ...",
+    _identity,
+    attrs=lambda x, /, backward: {"backward": backward},
+    dtype="keep",
+    doc="What enters every piece from those before it.",
+)
+COMMUNICATION = frozenset({COMBINE, GATHER, SPREAD, BEFORE})
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,8 @@ class Partitioned:
     """The nodes whose results are partial, and the mesh axis over which they are."""
     origin: dict[Node, Node]
     """For each node, the node of the unpartitioned graph that it stands for."""
+    carries: frozenset[Node] = frozenset()
+    """The nodes that compute what pieces of a running axis hand on."""
 
     def mesh(self, node: Node) -> str | None:
         """The mesh axis over which `node` works piece by piece; None: it works on the whole."""
@@ -59,6 +81,7 @@ class _Inserter:
         self.partial: dict[Node, str] = {}
         self.origin: dict[Node, Node] = {}
         self.made: dict[tuple[Op, Node, Layout], Node] = {}
+        self.carries: set[Node] = set()
 
     def run(self) -> Partitioned:
         for node in self.graph.nodes():
@@ -68,7 +91,9 @@ class _Inserter:
         for node in inputs:
             if node not in self.layouts:
                 self.layouts[node] = self.found.produced(node)
-        return Partitioned(Graph(inputs, tuple(outputs)), self.layouts, self.partial, self.origin)
+        return Partitioned(
+            Graph(inputs, tuple(outputs)), self.layouts, self.partial, self.origin, frozenset(self.carries)
+        )
 
     def _place(self, node: Node) -> None:
         if node.is_leaf:
@@ -81,11 +106,18 @@ class _Inserter:
             self.origin[placed] = node
             self.new[node] = placed
             return
-        inputs = []
-        skip = shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)
-        for index, operand in enumerate(node.inputs):
-            have = self.new[operand]
-            inputs.append(have if index in skip else self._moved(have, self.found.required(node, index), node))
+        # An operand that gives its lengths alone is moved too. Nothing reads what was moved, so it is never computed,
+        # but its lengths are those of the piece that the node works on.
+        inputs = [
+            self._moved(self.new[operand], self.found.required(node, index), node)
+            for index, operand in enumerate(node.inputs)
+        ]
+        if self.found.runs(node):  # it is none of the nodes that the schedule knows: its kernel takes one more operand
+            inputs.append(self._before(node, inputs))
+            placed = Node(_following(node.op), tuple(inputs), node.attrs, node.types, node.where)
+            self.layouts[placed] = self.found.produced(node)
+            self.new[node] = placed
+            return
         placed = (
             node if tuple(inputs) == node.inputs else Node(node.op, tuple(inputs), node.attrs, node.types, node.where)
         )
@@ -95,6 +127,19 @@ class _Inserter:
             self.partial[placed] = self.found.choices[node].cut.mesh
             placed = self._communicate(COMBINE, placed, self.layouts[placed])
         self.new[node] = placed
+
+    def _before(self, node: Node, inputs: list[Node]) -> Node:
+        """What enters each piece of `node`, whose operands are `inputs`."""
+        assert node.op.carry is not None
+        carry = Node(_carrying(node.op), tuple(inputs), node.attrs, node.types, node.where)
+        self.layouts[carry] = (None,) * node.type.ndim
+        self.partial[carry] = self.found.choices[node].cut.mesh
+        self.carries.add(carry)
+        combined = self._communicate(COMBINE, carry, self.layouts[carry])
+        backward = node.op.carry.backward(dict(node.attrs))
+        before = Node(BEFORE, (combined,), (("backward", backward),), node.types, node.where)
+        self.layouts[before] = self.found.produced(node)
+        return before
 
     def _moved(self, node: Node, want: Layout, user: Node) -> Node:
         """`node` in layout `want`."""
@@ -112,6 +157,28 @@ class _Inserter:
             self.layouts[made] = layout
             self.made[key] = made
         return self.made[key]
+
+
+@cache
+def _carrying(op: Op) -> Op:
+    """The op that computes what a piece of a running axis hands on."""
+    assert op.carry is not None
+    return Op(f"{op.name}_carry", op.factors, op.kernel, _as_they_are, "keep", op.carry.pieces, flops=op.flops)
+
+
+@cache
+def _following(op: Op) -> Op:
+    """`op` with what enters the piece as its last operand."""
+
+    def factors(types: Types, attrs: Mapping[str, Any]) -> str:
+        operands, _, result = op.rule(types[:-1], attrs).text.partition("->")
+        return f"{operands}, {result} -> {result}"
+
+    return replace(op, factors=factors, attrs=_as_they_are, dtype="keep", call=None)
+
+
+def _as_they_are(*operands: object, **attrs: object) -> Mapping[str, object]:
+    return attrs
 
 
 def rows_of(layout: Layout) -> tuple[int, Cut] | None:

@@ -61,6 +61,11 @@ class Layouts:
         choice = self.choices.get(node)
         return choice is not None and choice.factor in self.bindings[node].contracted()
 
+    def runs(self, node: Node) -> bool:
+        """Whether `node` runs along its cut factor, so that pieces need what those before them hand on."""
+        choice = self.choices.get(node)
+        return choice is not None and choice.factor in self.bindings[node].running()
+
     def _axes(self, node: Node, axes: tuple[Axis, ...]) -> Layout:
         choice = self.choices.get(node)
         if choice is None:
@@ -152,7 +157,7 @@ class _Spread:
 
     def _choose(self, node: Node, axis: Axis, cut: Cut) -> bool:
         """Cut the leading factor of `axis` at `node`, if that is legal."""
-        if axis.kind != "free" or not axis.factors or axis.factors[0] not in self.legal[node]:
+        if axis.kind not in ("free", "running") or not axis.factors or axis.factors[0] not in self.legal[node]:
             return False
         times = trailing(axis, self.bindings[node])
         if times == 0 or cut.times % times:
@@ -168,8 +173,14 @@ def picked(node: Node) -> int:
 
 
 def legal_factors(node: Node, binding: Binding) -> frozenset[str]:
-    """The factors of `node` that may be cut: a contracted one only where the op says how partial results combine."""
+    """The factors of `node` that may be cut.
+
+    A contracted one only where the op says how partial results combine, a running one only where it says what pieces
+    hand on.
+    """
     legal = set(binding.cuttable())
-    if node.op.combine is None or len(node.types) > 1:
+    if node.op.combine is None:
         legal -= binding.contracted()
+    if node.op.carry is not None:
+        legal |= binding.running()
     return frozenset(legal)

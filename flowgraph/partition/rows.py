@@ -15,6 +15,12 @@ SECOND_FACTOR_BYTES = 1 << 20
 PARAMETER_SHARE = 64
 """A variable must have so many times the rows of the data to be cut in its place."""
 
+WORK_SHARE = 16
+"""Data is what at least such a part of the work is done along."""
+
+Candidate = tuple[Node, int, float]
+"""A node that may be cut, its axis of rows, and the length that this counts as."""
+
 MESHES = tuple(Dim(f"rows{number}" if number else "rows") for number in range(8))
 """The row factors of a program in the order of their size; their names are the mesh axes."""
 
@@ -23,20 +29,61 @@ def choose_rows(graph: Graph) -> Layouts:
     """The layouts after the longest data, cut by rows, has spread; then the longest that it has not reached, and so on.
 
     Candidates are leaves and sources of many elements (random numbers, ranges). Variables and parameters count for
-    little: they are replicated, unless there is nothing else to cut.
+    little: they are replicated, unless there is nothing else to cut. What most of the work is not done along is not the
+    data, however long it is: a table that is only looked up.
     """
     layouts = Layouts({}, {}, {})
     seeds: dict[Node, Layout] = {}
-    for node, axis, _ in sorted(_candidates(graph), key=lambda found: -found[2]):
+    candidates = sorted(_candidates(graph), key=lambda found: -found[2])
+    for node, axis, _ in _leader(graph, candidates) + candidates:
         taken = any(layouts.produced(node)) if seeds else False
         if taken or len(seeds) == len(MESHES) or (seeds and value_bytes(node.type) < SECOND_FACTOR_BYTES):
             continue
-        cut = Cut(MESHES[len(seeds)].name)
-        wished = seeds | {node: (*(None,) * axis, cut, *(None,) * (node.type.ndim - axis - 1))}
+        mesh = MESHES[len(seeds)].name
+        wished = seeds | {node: _wish(node, axis, mesh)}
         spread = propagate(graph, wished)
-        if not seeds or _is_worked_on(spread, cut.mesh):
+        if not seeds or _is_worked_on(spread, mesh):
             seeds, layouts = wished, spread
     return layouts if seeds else propagate(graph, {})
+
+
+def _wish(node: Node, axis: int, mesh: str) -> Layout:
+    return (*(None,) * axis, Cut(mesh), *(None,) * (node.type.ndim - axis - 1))
+
+
+def _leader(graph: Graph, candidates: list[Candidate]) -> list[Candidate]:
+    """The candidate to cut first, in a list; an empty list for the first of them.
+
+    It is the first along which enough of the work is done, else the one along which most is. A length that is not known
+    can not be weighed: it is enough that anything is done along it.
+    """
+    if len(candidates) < 2:
+        return []
+    weight = {node: _work(node) for node in graph.nodes() if not node.is_leaf}
+    enough = sum(weight.values()) / WORK_SHARE
+    best, most = candidates[:1], 0.0
+    reached: list[Layouts] = []
+    for one in candidates:
+        node, axis, rows = one
+        if len(reached) == len(MESHES):
+            break
+        if any(any(spread.produced(node)) for spread in reached):
+            continue  # it is cut together with one that was weighed
+        spread = propagate(graph, {node: _wish(node, axis, MESHES[0].name)})
+        work = sum(weight[user] for user in spread.choices)
+        if work > most:
+            best, most = [one], work
+        if work >= max(enough, 1) or (work and rows == float("inf")):
+            return [one]
+        reached.append(spread)
+    return best
+
+
+def _work(node: Node) -> float:
+    """The operations that a node takes and the bytes that it writes, as one number; none for a view."""
+    if node.op.view is not None:
+        return 0.0
+    return node.op.flops * node.inferred().binding.points() + sum(map(value_bytes, node.types))
 
 
 def _is_worked_on(layouts: Layouts, mesh: str) -> bool:
@@ -44,7 +91,7 @@ def _is_worked_on(layouts: Layouts, mesh: str) -> bool:
     return any(choice.cut.mesh == mesh and node.op.view is None for node, choice in layouts.choices.items())
 
 
-def _candidates(graph: Graph) -> list[tuple[Node, int, float]]:
+def _candidates(graph: Graph) -> list[Candidate]:
     """The nodes that may be cut by hand of the planner, with their axis of rows and its length: the first axis.
 
     One row is no candidate: an axis of length 1 stretches where it meets a longer one, rows do not. Of much data in one

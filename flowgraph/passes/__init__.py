@@ -22,7 +22,9 @@ def optimise(graph: Graph) -> Graph:
     """
     bodies = any(isinstance(value, Body) for node in graph for _, value in node.attrs)
     for one in (cull, *([prune] if bodies else []), share, fold, simplify, hoist, fold, share):
-        graph = one(graph).check()
+        before, graph = graph, one(graph)
+        if graph is not before:
+            graph.check()
     if bodies:
         graph = inside(graph, optimise).check()
     return graph

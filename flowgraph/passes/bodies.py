@@ -48,10 +48,16 @@ def _of_scan(attrs: dict[str, Any], kept: list[int]) -> dict[str, Any]:
     return {"body": attrs["body"].with_outputs([*range(states), *stacks]), "keep": keep}
 
 
+def _of_while(attrs: dict[str, Any], kept: list[int]) -> dict[str, Any]:
+    """The turns need all states; a count of the turns that nobody asks for is no result."""
+    return {"keep": tuple(attrs["keep"][one] for one in kept)}
+
+
 _RULES: dict[str, Callable[[dict[str, Any], list[int]], dict[str, Any]]] = {
     "cond": _of_cond,
     "map_fn": _of_map,
     "scan": _of_scan,
+    "while_loop": _of_while,
 }
 
 
@@ -62,7 +68,10 @@ def inside(graph: Graph, passes: Callable[[Graph], Graph]) -> Graph:
         if not any(isinstance(value, Body) for _, value in node.attrs):
             return node if inputs == node.inputs else make_node(node.op, inputs, node.attrs, node.where)
         attrs = tuple(
-            [(name, _better(value, passes) if isinstance(value, Body) else value) for name, value in node.attrs]
+            [
+                (name, _better(value, passes, value.told_apart) if isinstance(value, Body) else value)
+                for name, value in node.attrs
+            ]
         )
         return make_node(node.op, inputs, attrs, node.where)
 
@@ -70,5 +79,5 @@ def inside(graph: Graph, passes: Callable[[Graph], Graph]) -> Graph:
 
 
 @lru_cache(maxsize=512)
-def _better(body: Body, passes: Callable[[Graph], Graph]) -> Body:
+def _better(body: Body, passes: Callable[[Graph], Graph], told_apart: int) -> Body:
     return Body(passes(body.graph))

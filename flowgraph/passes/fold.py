@@ -26,15 +26,8 @@ def _rule(node: Node, inputs: tuple[Node, ...]) -> Node:
             with np.errstate(all="ignore"):
                 values = [np.asarray(one.attr("value"), one.type.dtype) for one in inputs]
                 (result,) = call_kernel(node, values)
-            if not _has_negative_zero(result):
-                return _constant(np.asarray(result, node.type.dtype), node)
+            return _constant(np.asarray(result, node.type.dtype), node)
     return node if inputs == node.inputs else make_node(node.op, inputs, node.attrs, node.where)
-
-
-def _has_negative_zero(value: Any) -> bool:
-    """Whether -0.0 is in `value`: constants are told apart by value, so such a number is left to the program."""
-    parts = np.asarray([np.real(value), np.imag(value)])
-    return bool(np.any(np.signbit(np.where(parts == 0, parts, 0))))
 
 
 def _constant(value: np.ndarray[Any, Any], node: Node) -> Node:

@@ -48,8 +48,9 @@ def _freed(graph: Graph) -> set[Node]:
         for operand in node.inputs:
             users[operand].append(node)
     freed: set[Node] = set()
+    outputs = set(graph.outputs)
     for node in reversed(users):
-        movable = node not in graph.outputs and (_factor(node) or node.op.name in _VIEWS)
+        movable = node not in outputs and (_factor(node) or node.op.name in _VIEWS)
         if movable and all((user in freed and user.op.name in _VIEWS) or _shrinks(user, node) for user in users[node]):
             freed.add(node)
     return freed

@@ -3,6 +3,7 @@
     f(x)[1:]                = f(x[1:])                                    for what works row by row
     concat([f(x), g(y)])    = where(first rows, f(x, zeros), g(zeros, y))
     zeros with g at [1:]    = where(not the first row, f(0, x), 0)        the gradient of a slice
+    0, then running sums    = running sums of where(the first row, 0, f(x))
 
 What arrives at a leaf becomes a leaf of its own: a part of its data, with rows of its own number. Differences, shifts
 and convolutions along rows, which are made of slices, so read tiles of data from several places, and data that no
@@ -53,6 +54,7 @@ class _Sinking:
             node: (number, ()) for number, node in enumerate(graph.inputs)
         }
         self.known: dict[tuple[Node, Part], Node | None] = {}
+        """Parts that were asked for, or that are there for the asking."""
 
     def run(self) -> Sunk:
         graph = self.graph.rebuild(self._rule)
@@ -151,6 +153,22 @@ class _Sinking:
         if any(pair != (0, 0) for pair in others):
             x = make_node(node.op, (x, value), (("paddings", others),), node.where)
         return self._masked([(x, before, before + inner)], length, axis, node, value)
+
+    def initial(self, node: Node) -> Node | None:
+        """Running sums or products with the one of nothing in front: those of rows with a neutral one in front."""
+        (x,) = node.inputs
+        axis, back = node.attr("axis"), node.attr("reverse")
+        if not node.attr("include_initial") or row_axis(x) != axis or value_bytes(node.type) < COMPUTED_BYTES:
+            return None
+        paddings = tuple((int(not back), int(back)) if k == axis else (0, 0) for k in range(x.type.ndim))
+        neutral = _new("constant", node, dtype=x.type.dtype, value=int(node.op.name == "cumulative_prod"))
+        padded = self.pad(_new("pad", node, x, neutral, paddings=paddings))
+        if padded is None:
+            return None
+        attrs = {"axis": axis, "reverse": back, "exclusive": False, "include_initial": False}
+        longer, plain = (_new(node.op.name, node, one, **attrs) for one in (padded, x))
+        self.known[longer, Slice(axis, None, -1, None) if back else Slice(axis, 1, None, None)] = plain
+        return longer
 
     def windows(self, node: Node) -> Node | None:
         """Windows over rows, of a batch of one: for each place in a window the rows that stand there, side by side."""
@@ -269,6 +287,8 @@ _RULES: dict[str, Callable[[_Sinking, Node], Node | None]] = {
     "roll": _Sinking.roll,
     "pad": _Sinking.pad,
     "window_patches": _Sinking.windows,
+    "cumulative_sum": _Sinking.initial,
+    "cumulative_prod": _Sinking.initial,
 }
 
 

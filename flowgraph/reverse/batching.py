@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowgraph.apply import apply, recorded
+from flowgraph.context import ACTIVE
 from flowgraph.errors import FlowgraphError
 from flowgraph.factors import ELLIPSIS, Axis, Binding, parse
 from flowgraph.graph import ITEM, Graph, Node, make_node
@@ -28,17 +29,22 @@ Batched = tuple[Tensor, bool]
 def batch(body: Body, operands: Sequence[Batched], size: Size) -> list[Batched]:
     """The results of `body` on operands of which some are batches of `size` elements."""
     known: dict[Node, list[Batched]] = {leaf: [one] for leaf, one in zip(body.graph.inputs, operands, strict=True)}
-    for node in body.graph:
-        if node in known:
-            continue
-        if node.op is ITEM:
-            known[node] = [known[node.inputs[0]][node.attr("index")]]
-            continue
-        ins = [known[one][0] for one in node.inputs]
-        if any(batched for _, batched in ins):
-            known[node] = _batched_node(node, ins, size)
-        else:
-            known[node] = [(one, False) for one in _plain(node, [one for one, _ in ins])]
+    before = ACTIVE.where
+    try:
+        for node in body.graph:
+            if node in known:
+                continue
+            if node.op is ITEM:
+                known[node] = [known[node.inputs[0]][node.attr("index")]]
+                continue
+            ACTIVE.where = node.where  # what a batch is computed by has the line that was written for one element
+            ins = [known[one][0] for one in node.inputs]
+            if any(batched for _, batched in ins):
+                known[node] = _batched_node(node, ins, size)
+            else:
+                known[node] = [(one, False) for one in _plain(node, [one for one, _ in ins])]
+    finally:
+        ACTIVE.where = before
     return [known[node][0] for node in body.graph.outputs]
 
 

@@ -7,6 +7,7 @@ standard gives to something else at top level.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -100,11 +101,21 @@ def _renamed(alias: str, target: Any, words: list[str]) -> Callable[..., Any]:
             kwargs.pop("name", None)
         return target(*given, **{others.get(name, name): value for name, value in kwargs.items()})
 
+    call.__signature__ = _signature(target, operands)  # type: ignore[attr-defined]
     call.__name__ = alias.rpartition(".")[2]
     call.__module__, call.__qualname__ = "flowgraph.compat.v2", alias  # where pickle finds every alias
     arguments = ", ".join([*operands, *(f"{theirs} (here: {ours})" for theirs, ours in others.items())])
     call.__doc__ = f"{target.__doc__}\n\nThis is TensorFlow's spelling; its arguments are called {arguments}."
     return call
+
+
+def _signature(target: Any, operands: list[str]) -> inspect.Signature:
+    """The signature of `target` with other names of its operands, which may be given by name."""
+    own = inspect.signature(target)
+    parameters = list(own.parameters.values())
+    for index, name in enumerate(operands):
+        parameters[index] = parameters[index].replace(name=name, kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return own.replace(parameters=parameters)
 
 
 def lookups(module: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

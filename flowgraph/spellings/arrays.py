@@ -21,6 +21,7 @@ from flowgraph.ops import (
 )
 from flowgraph.ops.elementwise import where as select
 from flowgraph.tensor import Tensor
+from flowgraph.types import as_dtype, listed
 
 
 def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, name: str | None = None) -> Tensor:
@@ -60,7 +61,7 @@ def shape(input: Any, out_type: Any = np.int32, name: str | None = None) -> Tens
     [2, 3]
     """
     x = convert(input)
-    lengths = [shapes.size(x, axes=(axis,), dtype=np.dtype(out_type)) for axis in range_(x.ndim)]
+    lengths = [shapes.size(x, axes=(axis,), dtype=as_dtype(out_type)) for axis in range_(x.ndim)]
     return rearrange.stack(lengths) if lengths else create.zeros((0,), out_type)
 
 
@@ -71,7 +72,7 @@ def size(input: Any, out_type: Any = np.int32, name: str | None = None) -> Tenso
     >>> int(fg.compat.v2.size(fg.ones((2, 3))))
     6
     """
-    return shapes.size(convert(input), dtype=np.dtype(out_type))  # type: ignore[no-any-return]
+    return shapes.size(convert(input), dtype=as_dtype(out_type))  # type: ignore[no-any-return]
 
 
 def rank(input: Any, name: str | None = None) -> Tensor:
@@ -104,7 +105,7 @@ def fill(dims: Any, value: Any, name: str | None = None) -> Tensor:
     >>> fg.fill([2], 7).tolist()
     [7, 7]
     """
-    return create.full(tuple(int(one) for one in convert(dims).tolist()) if not _plain(dims) else dims, value)
+    return create.full(dims if _plain(dims) else listed(convert(dims).tolist(), "dims"), value)
 
 
 def eye(

@@ -19,12 +19,13 @@ from flowgraph.ops import (
     reduce,
     solvers,
 )
-from flowgraph.ops.elementwise import divide, log, log1p, maximum, minimum, sqrt, square, where
+from flowgraph.ops.elementwise import divide, log, log1p, maximum, square, where
 from flowgraph.ops.reduce import sum
 from flowgraph.ops.rules import common_float
 from flowgraph.ops.shape import expand_dims, squeeze
 from flowgraph.spellings.arrays import adjoint
 from flowgraph.tensor import Tensor
+from flowgraph.types import listed
 
 
 def _floats(x: Any) -> Tensor:
@@ -39,7 +40,7 @@ def add_n(inputs: Sequence[Any], name: str | None = None) -> Tensor:
     >>> fg.add_n([[1.0, 2.0], [3.0, 4.0]]).tolist()
     [4.0, 6.0]
     """
-    tensors = [convert(one) for one in inputs]
+    tensors = [convert(one) for one in listed(inputs, "inputs")]
     if not tensors or any(one.shape != tensors[0].shape for one in tensors):
         raise ShapeError(
             f"add_n of {len(tensors)} tensors", "they are none, or differ in shape", "Give tensors of one shape."
@@ -150,22 +151,24 @@ def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = No
     [0.6000000238418579, 0.800000011920929]
     """
     t = _floats(t)
-    total = sum(square(t), axis=axes if axes is None or isinstance(axes, int) else tuple(axes), keepdims=True)
-    length = sqrt(where(total > 0, total, 1))  # the root has no gradient at 0
-    return t * clip_norm / maximum(where(total > 0, length, 0), clip_norm)  # type: ignore[no-any-return]
+    over = axes if axes is None or isinstance(axes, int) else listed(axes, "axes")
+    length = norms.root(sum(norms.squares(t), axis=over, keepdims=True), 2)
+    return t * clip_norm / maximum(length, clip_norm)  # type: ignore[no-any-return]
 
 
 def global_norm(t_list: Sequence[Any], name: str | None = None) -> Tensor:
     """The Euclidean norm of all tensors in a list together; those that are None do not count.
 
+    Its gradient at 0 is 0, one of its subgradients, as that of every norm here.
+
     >>> import flowgraph as fg
     >>> float(fg.linalg.global_norm([[3.0], None, [4.0]]))
     5.0
     """
-    squares = [sum(square(_floats(one))) for one in t_list if one is not None]
-    if not squares:
+    totals = [sum(norms.squares(_floats(one))) for one in listed(t_list, "t_list") if one is not None]
+    if not totals:
         raise UsageError("global_norm of no tensors", "there is nothing to measure", "Give at least one tensor.")
-    return sqrt(add_n(squares))  # type: ignore[no-any-return]
+    return norms.root(add_n(totals), 2)
 
 
 def clip_by_global_norm(
@@ -182,8 +185,8 @@ def clip_by_global_norm(
     """
     length = global_norm(t_list) if use_norm is None else _floats(use_norm)
     # inf - inf is nan: a norm that is not finite spoils all of them.
-    scale = clip_norm * minimum(1 / length, divide(1.0, clip_norm)) + (length - length)
-    return [None if one is None else _floats(one) * scale for one in t_list], length
+    scale = clip_norm / maximum(length, clip_norm) + (length - length)
+    return [None if one is None else _floats(one) * scale for one in listed(t_list, "t_list")], length
 
 
 # Linear algebra
@@ -281,6 +284,6 @@ def polyval(coeffs: Sequence[Any], x: Any, name: str | None = None) -> Tensor:
     """
     x = convert(x)
     total: Any = x * 0
-    for one in coeffs:
+    for one in listed(coeffs, "coeffs"):
         total = total * x + one
     return total  # type: ignore[no-any-return]

@@ -190,6 +190,8 @@ def _hashable(value: Any) -> Any:
         ) from None
     if isinstance(value, float) and (value == 0 or math.isnan(value)):  # -0.0 equals 0.0, and nan not even itself
         return type(value), repr(value)
+    if isinstance(value, complex):
+        return type(value), repr(value)
     return type(value), value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from flowgraph.apply import convert
@@ -25,10 +26,10 @@ EPSILON = 1e-7
 """How close to 0 and to 1 a probability may come, as in Keras."""
 
 
-def _smoothing(label_smoothing: float, name: str) -> float:
-    if not 0 <= label_smoothing <= 1:
+def _smoothing(label_smoothing: Any, name: str) -> float:
+    if not isinstance(label_smoothing, int | float) or not 0 <= label_smoothing <= 1:
         raise UsageError(f"{name} with label_smoothing={label_smoothing!r}", "it is a share", "Give 0 to 1.")
-    return label_smoothing
+    return float(label_smoothing)
 
 
 def binary_crossentropy(
@@ -173,7 +174,28 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
 DEFAULT_REDUCTION = "sum_over_batch_size"
 
 
-class BinaryCrossentropy(Loss):
+class _Crossentropy(Loss):
+    """The base of the cross-entropies that take labels as probabilities."""
+
+    entropy: Callable[..., Tensor]
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = DEFAULT_REDUCTION,
+        name: str | None = None,
+    ) -> None:
+        entropy = type(self).entropy
+        super().__init__(
+            lambda true, pred: entropy(true, pred, from_logits, label_smoothing, axis),
+            reduction,
+            entropy.__name__ if name is None else name,
+        )
+
+
+class BinaryCrossentropy(_Crossentropy):
     """The binary cross-entropy of samples.
 
     >>> import flowgraph as fg
@@ -181,33 +203,13 @@ class BinaryCrossentropy(Loss):
     0.6931
     """
 
-    def __init__(
-        self,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        reduction: str | None = DEFAULT_REDUCTION,
-        name: str = "binary_crossentropy",
-    ) -> None:
-        super().__init__(
-            lambda true, pred: binary_crossentropy(true, pred, from_logits, label_smoothing, axis), reduction, name
-        )
+    entropy = staticmethod(binary_crossentropy)
 
 
-class CategoricalCrossentropy(Loss):
+class CategoricalCrossentropy(_Crossentropy):
     """The cross-entropy of samples whose classes are given as probabilities."""
 
-    def __init__(
-        self,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        reduction: str | None = DEFAULT_REDUCTION,
-        name: str = "categorical_crossentropy",
-    ) -> None:
-        super().__init__(
-            lambda true, pred: categorical_crossentropy(true, pred, from_logits, label_smoothing, axis), reduction, name
-        )
+    entropy = staticmethod(categorical_crossentropy)
 
 
 class SparseCategoricalCrossentropy(Loss):
@@ -231,36 +233,41 @@ class CosineSimilarity(Loss):
         super().__init__(lambda true, pred: cosine_similarity(true, pred, axis), reduction, name)
 
 
-class Hinge(Loss):
+class _Plain(Loss):
+    """The base of the losses that are a function without options."""
+
+    of_samples: Callable[..., Tensor]
+
+    def __init__(self, reduction: str | None = DEFAULT_REDUCTION, name: str | None = None) -> None:
+        function = type(self).of_samples
+        super().__init__(function, reduction, function.__name__ if name is None else name)
+
+
+class Hinge(_Plain):
     """The hinge loss of samples."""
 
-    def __init__(self, reduction: str | None = DEFAULT_REDUCTION, name: str = "hinge") -> None:
-        super().__init__(hinge, reduction, name)
+    of_samples = staticmethod(hinge)
 
 
-class SquaredHinge(Loss):
+class SquaredHinge(_Plain):
     """The squared hinge loss of samples."""
 
-    def __init__(self, reduction: str | None = DEFAULT_REDUCTION, name: str = "squared_hinge") -> None:
-        super().__init__(squared_hinge, reduction, name)
+    of_samples = staticmethod(squared_hinge)
 
 
-class LogCosh(Loss):
+class LogCosh(_Plain):
     """The mean logarithm of the hyperbolic cosine of the errors of samples."""
 
-    def __init__(self, reduction: str | None = DEFAULT_REDUCTION, name: str = "log_cosh") -> None:
-        super().__init__(log_cosh, reduction, name)
+    of_samples = staticmethod(log_cosh)
 
 
-class KLDivergence(Loss):
+class KLDivergence(_Plain):
     """The Kullback-Leibler divergence of samples."""
 
-    def __init__(self, reduction: str | None = DEFAULT_REDUCTION, name: str = "kl_divergence") -> None:
-        super().__init__(kl_divergence, reduction, name)
+    of_samples = staticmethod(kl_divergence)
 
 
-class Poisson(Loss):
+class Poisson(_Plain):
     """The Poisson loss of samples."""
 
-    def __init__(self, reduction: str | None = DEFAULT_REDUCTION, name: str = "poisson") -> None:
-        super().__init__(poisson, reduction, name)
+    of_samples = staticmethod(poisson)

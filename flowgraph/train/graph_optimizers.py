@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.apply import convert
-from flowgraph.errors import GradientError, ShapeError, UsageError
+from flowgraph.errors import UsageError
 from flowgraph.session.building import gradients, group
 from flowgraph.session.default_graph import building, get_default_graph, init_scope
 from flowgraph.session.graph_variable import GraphKeys, GraphVariable
@@ -74,15 +74,9 @@ class GraphOptimizer:
         """The operation that takes a step by (gradient, variable) pairs; pairs without a gradient are left out."""
         pairs = [(g, v) for g, v in grads_and_vars]
         _check_variables([v for _, v in pairs])
-        given = [(_checked_gradient(g, v), v) for g, v in pairs if g is not None]
-        if not given:
-            names = ", ".join(repr(v.name) for _, v in pairs) or "none"
-            raise GradientError(
-                f"a step of {self.name} on the variables {names}",
-                "no gradient reaches any of them",
-                "Compute the loss from the variables.",
-            )
-        graph = given[0][1].graph
+        graph = pairs[0][1].graph if pairs else get_default_graph()
+        with graph.building():
+            given = optimizers.given_gradients(self.name, pairs)
         with graph.building(), graph.name_scope(self.name):
             done = self._assignments(graph, given)
             if global_step is not None:
@@ -162,18 +156,6 @@ def _check_variables(variables: Sequence[Any]) -> None:
     if not variables:
         building("an optimizer of a graph")
     optimizers.check_variables(variables)
-
-
-def _checked_gradient(g: Any, variable: GraphVariable) -> Tensor:
-    with variable.graph.building():
-        given = convert(g)
-        if given.shape != variable.shape:
-            raise ShapeError(
-                f"a step on the variable {variable.name!r} of shape {variable.shape}",
-                f"its gradient has shape {given.shape}",
-                "Pair each variable with its own gradient.",
-            )
-        return given if given.dtype == variable.dtype else given.astype(variable.dtype)
 
 
 class GradientDescentOptimizer(GraphOptimizer):

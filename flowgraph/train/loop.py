@@ -284,14 +284,9 @@ class _Fit:
         return [one for one in (*self.values, *self.captured) if not isinstance(one, np.ndarray)]
 
     def _window_over_shards(self, values: Sequence[Any], count: int, counts: Any) -> Array:
-        program, first = self.step.program, len(self.values)
-        cut_state = any(program.input_cuts[first : first + len(self.state)])
-        history: list[Any] = []
-        while len(history) < count:
-            steps = 1 if cut_state else count  # a state in pieces is joined between runs
-            bound = program.bind([*values, *self.state, *self.captured], counts, self.executor.workers)
-            own, self.state = run_window(bound, self.executor, steps, self.step.updates, program.outputs[0])
-            history += own
+        bound = self.step.program.bind([*values, *self.state, *self.captured], counts, self.executor.workers)
+        traced = self.step.program.outputs[0]
+        history, self.state = run_window(bound, self.executor, count, self.step.updates, traced)
         return np.array(history, np.float64)
 
 

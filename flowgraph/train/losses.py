@@ -65,7 +65,7 @@ def mae(y_true: Any, y_pred: Any) -> Tensor:
     return _last_mean(absolute(pred - true))
 
 
-def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
+def huber(y_true: Any, y_pred: Any, delta: Any = 1.0) -> Tensor:
     """The mean over the last axis of r**2 / 2 where |r| <= delta, else delta * (|r| - delta / 2); r = y_pred - y_true.
 
     Written as c * (|r| - c / 2) with c = min(|r|, delta): the same values without a branch.
@@ -74,7 +74,7 @@ def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
     >>> float(fg.keras.losses.huber([0.0, 0.0], [1.0, 3.0]))
     1.5
     """
-    if not delta > 0:
+    if not isinstance(delta, int | float | np.number) or not delta > 0:
         raise UsageError(
             f"huber with delta={delta!r}", "delta is the width of the quadratic part", "Give delta above 0."
         )

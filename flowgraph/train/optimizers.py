@@ -116,6 +116,7 @@ class Optimizer:
         `loss` is a function without arguments that returns a scalar, or a tensor recorded by `tape`.
         """
         variables = tree.flatten(var_list() if callable(var_list) else var_list)
+        check_variables(variables)
         if callable(loss):
             own = GradientTape()
             with own:
@@ -130,7 +131,6 @@ class Optimizer:
         return self._apply(list(zip(grads, variables, strict=True)), target)
 
     def _recorded_step(self, tape: GradientTape, target: Any, variables: Sequence[Variable]) -> bool:
-        check_variables(variables)
         done = step_of(self, tape, target, variables)
         if done:
             self.iterations.set(self.iterations.numpy() + 1)
@@ -145,18 +145,12 @@ class Optimizer:
 
         Raises GradientError if no pair has one, ShapeError for a gradient of another shape than its variable.
         """
-        return self._apply(list(grads_and_vars), None)
+        pairs = list(grads_and_vars)
+        check_variables([v for _, v in pairs])
+        return self._apply(pairs, None)
 
     def _apply(self, pairs: Sequence[tuple[Any, Variable]], target: Any) -> Variable:
-        check_variables([v for _, v in pairs])
-        given = [(_gradient_for(g, v), v) for g, v in pairs if g is not None]
-        if not given:
-            names = ", ".join(repr(v.name) for _, v in pairs) or "none"
-            raise GradientError(
-                f"a step of {self.name} on the variables {names}",
-                "no gradient reaches any of them",
-                "Compute the loss from the variables, inside the function or the tape.",
-            )
+        given = given_gradients(self.name, pairs)
         groups: dict[Any, list[tuple[Tensor, Variable]]] = {}
         for g, v in given:
             groups.setdefault(v.dtype, []).append((g, v))
@@ -237,8 +231,23 @@ def check_variables(variables: Sequence[Any]) -> None:
         raise UsageError(f"to train the variables {names}", "one of them is named twice", "Name each once.")
 
 
-def _gradient_for(g: Any, variable: Variable) -> Tensor:
-    """A given gradient as a tensor of the type of its variable."""
+def given_gradients(name: str, pairs: Sequence[tuple[Any, Any]]) -> list[tuple[Tensor, Any]]:
+    """The pairs that have a gradient, each as a tensor of the type of its variable, for a step of the optimizer `name`.
+
+    Raises GradientError if no pair has one, ShapeError for a gradient of another shape than its variable.
+    """
+    given = [(_gradient_for(g, v), v) for g, v in pairs if g is not None]
+    if not given:
+        names = ", ".join(repr(v.name) for _, v in pairs) or "none"
+        raise GradientError(
+            f"a step of {name} on the variables {names}",
+            "no gradient reaches any of them",
+            "Compute the loss from the variables, inside the function, the tape or the graph.",
+        )
+    return given
+
+
+def _gradient_for(g: Any, variable: Any) -> Tensor:
     given = convert(g)
     if given.shape != variable.shape:
         raise ShapeError(
