@@ -2,10 +2,11 @@
 
 from flowgraph.kernel.assembly import Assembly, LoopStage, OneStage, RowArgument, Stage, WholeStage, clean, one_stage
 from flowgraph.kernel.kernel import Kernel
+from flowgraph.kernel.levels import is_whole_leaf
 from flowgraph.kernel.merge import complete, join
 from flowgraph.kernel.rows import Rows
 from flowgraph.kernel.source import Emitter
-from flowgraph.kernel.stages import Loop, Stages, is_whole_leaf, stages
+from flowgraph.kernel.stages import Loop, Stages, stages
 
 __all__ = [
     "Assembly",

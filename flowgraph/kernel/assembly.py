@@ -10,8 +10,9 @@ import numpy as np
 
 from flowgraph.graph import Node
 from flowgraph.kernel.kernel import Kernel
+from flowgraph.kernel.levels import read_operands
 from flowgraph.kernel.source import Emitter
-from flowgraph.kernel.stages import Loop, read_operands
+from flowgraph.kernel.stages import Loop, Whole
 from flowgraph.partition import COMBINE, GATHER, rows_of
 
 REPLICATED_FLOPS = 1e7
@@ -53,7 +54,7 @@ class WholeStage:
     """A whole phase as one task."""
 
     kernel: Kernel
-    level: int
+    phase: Whole
     loops: tuple[LoopStage, ...]
     """The loops whose partial results it completes."""
     gathered: tuple[tuple[Node, int], ...]
@@ -107,17 +108,14 @@ class Assembly:
 
     def __init__(self, emitter: Emitter, outputs: Sequence[Node]) -> None:
         self.emitter, self.parts, self.phases = emitter, emitter.parts, emitter.phases
-        early = self.phases.whole[0]
+        early = [node for phase in self.phases.whole[0] for node in phase.nodes]
         flops = sum(node.op.flops * node.inferred().binding.points() for node in early if node.op.name != "constant")
         self.replicated = frozenset(early if flops <= REPLICATED_FLOPS else ())
         """Whole nodes that every stage computes for itself."""
         self.asked = frozenset(outputs)
-        phase = {node: level for level, nodes in enumerate(self.phases.whole) for node in nodes}
+        phase = {node: one for level in self.phases.whole for one in level for node in one.nodes}
         self.leaving = self.asked.union(
-            one
-            for user in self.phases.needed
-            for one in read_operands(user)
-            if phase.get(user, -1) != phase.get(one, -1)
+            one for user in self.phases.needed for one in read_operands(user) if phase.get(user) is not phase.get(one)
         )
         """The whole nodes that another stage reads, and the outputs."""
 
@@ -125,10 +123,11 @@ class Assembly:
         """All stages, in an order in which they can run."""
         result: list[Stage] = []
         before: tuple[LoopStage, ...] = ()
-        for level, (whole, loops) in enumerate(zip(self.phases.whole, self.phases.loops, strict=True)):
-            made = self._whole(level, whole, before)
-            if made is not None:
-                result.append(made)
+        for phases, loops in zip(self.phases.whole, self.phases.loops, strict=True):
+            for phase in phases:
+                made = self._whole(phase, tuple(one for one in before if one.loop.lane == phase.lane))
+                if made is not None:
+                    result.append(made)
             before = tuple(self._loop(one) for one in loops)
             result += before
         return tuple(result)
@@ -140,10 +139,11 @@ class Assembly:
         rows = tuple(row_argument(self.emitter, node) for node in loop.loads)
         return LoopStage(kernel, loop, rows, arguments, self.emitter.accumulators(loop.partials).merges)
 
-    def _whole(self, level: int, nodes: Sequence[Node], before: tuple[LoopStage, ...]) -> WholeStage | None:
-        """Whole phase `level`; None where nothing is left to do in it."""
+    def _whole(self, phase: Whole, before: tuple[LoopStage, ...]) -> WholeStage | None:
+        """A whole phase after the loops `before`; None where nothing is left to do in it."""
+        nodes = phase.nodes
         results = tuple(node for node in nodes if node not in self.replicated and node in self.leaving)
-        if level == 0:
+        if phase.level == 0:
             results += tuple(node for node in nodes if node in self.replicated and node in self.asked)
         if not results:
             return None
@@ -157,14 +157,14 @@ class Assembly:
         replicated, arguments = self._split([*outside, *(node for node in results if node in self.replicated)])
         inside = sorted(wanted.union(replicated), key=self.emitter.numbers.__getitem__)
         loops = tuple(stage.loop for stage in before)
-        kernel = self.emitter.whole(level, inside, loops, arguments, results)
+        kernel = self.emitter.whole(phase, inside, loops, arguments, results)
         gathered = []
         for node in inside:
             if node.op is GATHER:
                 found = rows_of(self.parts.layouts[node.inputs[0]])
                 assert found is not None
                 gathered.append((node.inputs[0], found[0]))
-        return WholeStage(kernel, level, before, tuple(gathered), arguments, results)
+        return WholeStage(kernel, phase, before, tuple(gathered), arguments, results)
 
     def _split(self, wanted: Iterable[Node]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
         """Of the whole values that a stage reads: those it computes for itself, and those it is given."""

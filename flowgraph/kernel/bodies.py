@@ -6,9 +6,9 @@ from typing import Any
 
 from flowgraph.graph import Node, toposort
 from flowgraph.kernel.host import is_host_type
+from flowgraph.kernel.levels import read_operands
 from flowgraph.kernel.memory import Line, Memory
 from flowgraph.kernel.names import tuple_text
-from flowgraph.kernel.stages import read_operands
 from flowgraph.ops.body import Body
 from flowgraph.partition import Layout, Partitioned, propagate
 from flowgraph.schedule import Schedule, calls_of

@@ -11,9 +11,9 @@ import numpy as np
 from flowgraph.graph import ITEM, Node
 from flowgraph.kernel import host
 from flowgraph.kernel.bodies import define_body
+from flowgraph.kernel.levels import read_operands
 from flowgraph.kernel.memory import Memory, in_c_order
 from flowgraph.kernel.names import MESH_NUMBER, affine_text, tuple_text
-from flowgraph.kernel.stages import read_operands
 from flowgraph.op import COMBINES, kernel_parameters, monoid_of
 from flowgraph.ops.body import Body
 from flowgraph.partition import BEFORE, COMMUNICATION, SPREAD, rows_of

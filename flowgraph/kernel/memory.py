@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flowgraph.graph import Node
 from flowgraph.kernel import host
+from flowgraph.kernel.levels import read_operands
 from flowgraph.kernel.names import MESH_NUMBER, Names, affine_text, tuple_text
-from flowgraph.kernel.stages import read_operands
 from flowgraph.partition import COMMUNICATION, SPREAD, Cut, Partitioned
 from flowgraph.schedule import Schedule
 from flowgraph.types import Dim, Size

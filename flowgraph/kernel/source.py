@@ -12,10 +12,11 @@ from flowgraph.graph import Node
 from flowgraph.kernel.emit import Block, accumulator_ufunc
 from flowgraph.kernel.host import is_host_type
 from flowgraph.kernel.kernel import Kernel
+from flowgraph.kernel.levels import Lane, read_operands
 from flowgraph.kernel.memory import Line
 from flowgraph.kernel.merge import Stack
 from flowgraph.kernel.names import MESH_NUMBER, Names, affine_text, tuple_text
-from flowgraph.kernel.stages import Loop, Stages, read_operands
+from flowgraph.kernel.stages import Loop, Stages, Whole
 from flowgraph.op import monoid_of
 from flowgraph.partition import GATHER, Partitioned, rows_of
 from flowgraph.schedule import Schedule
@@ -109,7 +110,8 @@ class Emitter:
             "start", "rows", "leaf_tiles", *self.totals(),
             *(f"r{self.numbers[node]}" for node in loop.loads), *(self.variable(node) for node in arguments),
         ]  # fmt: skip
-        return self._kernel(f"loop_{loop.level}" + (f"_{loop.mesh}" if number else ""), parameters, body, names)
+        name = f"loop_{loop.level}" + (f"_{loop.mesh}" if number else "") + lane_text(loop.lane)
+        return self._kernel(name, parameters, body, names)
 
     def accumulators(self, partials: Sequence[Node]) -> Accumulators:
         """One flat array for all partial results of one merge function and dtype; gradients are slices of it."""
@@ -174,7 +176,7 @@ class Emitter:
 
     def whole(
         self,
-        level: int,
+        phase: Whole,
         nodes: Sequence[Node],
         loops: Sequence[Loop],
         arguments: Sequence[Node],
@@ -200,7 +202,7 @@ class Emitter:
             *self.totals(), *states, *(f"g{self.numbers[node]}" for node in gathered),
             *(self.variable(node) for node in arguments),
         ]  # fmt: skip
-        return self._kernel(f"whole_{level}", parameters, body, names)
+        return self._kernel(f"whole_{phase.level}{lane_text(phase.lane)}", parameters, body, names)
 
     def _open_state(self, block: Block, loop: Loop, state: str) -> None:
         places = self.accumulators(loop.partials)
@@ -374,6 +376,11 @@ class Emitter:
         source = "\n".join(text) + "\n"
         used = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", source))
         return Kernel(name, source, {key: value for key, value in names.objects.items() if key in used}, notes)
+
+
+def lane_text(lane: Lane) -> str:
+    """A lane as a part of names: _stage1_model0; nothing for what all have in common."""
+    return "".join(f"_{re.sub(r'[^A-Za-z0-9]', '', name)}{number}" for name, number in lane)
 
 
 def _indented(lines: Iterable[Line], depth: int) -> list[Line]:

@@ -12,13 +12,9 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from flowgraph.graph import ITEM, Node, value_bytes
-from flowgraph.op import shape_only
-from flowgraph.partition import BEFORE, COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned
-
-FLOPS_PER_SECOND = 2e10
-BYTES_PER_SECOND = 1e10
-"""Rough rates of one core, to weigh computing rows again against storing them. They never reach the numbers."""
+from flowgraph.graph import Node
+from flowgraph.kernel.levels import Lane, Levels, is_whole_leaf, read_operands, worth_storing
+from flowgraph.partition import BEFORE, GATHER, SPREAD, Partitioned
 
 
 @dataclass(frozen=True)
@@ -29,6 +25,8 @@ class Loop:
     """Its number; loops over other mesh axes may share it."""
     mesh: str
     """The mesh axis whose rows it walks."""
+    lane: Lane
+    """The lane that it is of; () for what all have in common."""
     nodes: tuple[Node, ...]
     """What it computes in each tile, in order."""
     loads: tuple[Node, ...]
@@ -40,45 +38,39 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """What one lane computes of whole values between two loops."""
+
+    level: int
+    lane: Lane
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
 class Stages:
     """All phases of a program."""
 
-    whole: tuple[tuple[Node, ...], ...]
-    """The nodes of each whole phase, in order."""
+    whole: tuple[tuple[Whole, ...], ...]
+    """The whole phases of each level: that of the common lane, then those of the others, if there are any."""
     loops: tuple[tuple[Loop, ...], ...]
     """The loops between whole phase k and k + 1."""
     needed: tuple[Node, ...]
     """Every node that is computed at all, in order."""
 
 
-def read_operands(node: Node) -> list[Node]:
-    """The operands whose values `node` reads; an operand that gives only its lengths is none of them."""
-    factors = node.op.factors
-    if not node.inputs or node.op in COMMUNICATION or (isinstance(factors, str) and "~" not in factors):
-        return list(node.inputs)
-    skip = shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)
-    return [one for index, one in enumerate(node.inputs) if index not in skip]
-
-
-def is_whole_leaf(node: Node) -> bool:
-    """Whether `node` is a leaf once more, as a whole beside its rows: its value is there, and nothing is gathered."""
-    return node.op is GATHER and node.inputs[0].is_leaf
-
-
 def stages(parts: Partitioned) -> Stages:
     """The phases of a partitioned graph."""
     needed = contract_early(_needed(parts), parts.partial)
-    level: dict[Node, int] = {}
-    for node in needed:
-        own = max((level[one] for one in read_operands(node)), default=0)
-        level[node] = own + (node.op in (COMBINE, GATHER) and not is_whole_leaf(node))
-    last = max(level.values(), default=0)
-    whole: list[list[Node]] = [[] for _ in range(last + 1)]
+    levels = Levels(parts, needed)
+    last = max(levels.level.values(), default=0)
+    whole: list[dict[Lane, list[Node]]] = [{(): []} for _ in range(last + 1)]
     for node in needed:
         if parts.mesh(node) is None and not node.is_leaf and not is_whole_leaf(node):
-            whole[level[node]].append(node)
-    loops = _Loops(parts, needed, level).run(last)
-    return Stages(tuple(map(tuple, whole)), loops, tuple(needed))
+            whole[levels.level[node]].setdefault(levels.lane(node), []).append(node)
+    phases = [
+        tuple([Whole(level, lane, tuple(nodes)) for lane, nodes in lanes.items()]) for level, lanes in enumerate(whole)
+    ]
+    return Stages(tuple(phases), _Loops(parts, needed, levels).run(last), tuple(needed))
 
 
 def _needed(parts: Partitioned) -> list[Node]:
@@ -159,8 +151,8 @@ class _Contracting:
 class _Loops:
     """Finds what each loop computes, from the last loop to the first: a later one may ask an earlier one to store."""
 
-    def __init__(self, parts: Partitioned, needed: list[Node], level: dict[Node, int]) -> None:
-        self.parts, self.needed, self.level = parts, needed, level
+    def __init__(self, parts: Partitioned, needed: list[Node], levels: Levels) -> None:
+        self.parts, self.needed, self.levels, self.level = parts, needed, levels, levels.level
         self.place = {node: number for number, node in enumerate(needed)}
         self.stored: set[Node] = set()
 
@@ -174,14 +166,14 @@ class _Loops:
                 cut[self.level[node]].append((node, mesh))
         result = []
         for number in range(last, -1, -1):
-            meshes: dict[str, list[Node]] = {}
+            walks: dict[tuple[str, Lane], list[Node]] = {}
             for node, mesh in cut[number]:
                 if node in self.parts.partial or node in outputs or node in gathered or node in self.stored:
-                    meshes.setdefault(mesh, []).append(node)
-            result.append(tuple(self._loop(number, mesh, targets) for mesh, targets in meshes.items()))
+                    walks.setdefault((mesh, self.levels.lane(node)), []).append(node)
+            result.append(tuple(self._loop(number, mesh, lane, targets) for (mesh, lane), targets in walks.items()))
         return tuple(reversed(result))
 
-    def _loop(self, number: int, mesh: str, targets: list[Node]) -> Loop:
+    def _loop(self, number: int, mesh: str, lane: Lane, targets: list[Node]) -> Loop:
         inside: set[Node] = set()
         loads: set[Node] = set()
         stack = list(targets)
@@ -189,8 +181,7 @@ class _Loops:
             node = stack.pop()
             if node in inside or node in loads:
                 continue
-            earlier = self.level[node] < number
-            if node.is_leaf or (earlier and node.op not in (SPREAD, BEFORE) and self._worth_storing(node)):
+            if node.is_leaf or self._is_read(node, number, lane):
                 loads.add(node)
                 if not node.is_leaf:
                     self.stored.add(node)
@@ -201,32 +192,16 @@ class _Loops:
         return Loop(
             number,
             mesh,
+            lane,
             tuple(order),
             tuple(sorted(loads, key=self.place.__getitem__)),
             tuple(node for node in order if node in self.parts.partial),
             tuple(node for node in targets if node not in self.parts.partial),
         )
 
-    def _worth_storing(self, node: Node) -> bool:
-        """Whether writing and reading back the rows of `node` is faster than computing them again.
-
-        Of an op with several results each is stored by itself, but it is all of them or none: an op that is computed
-        again for one gives the others as well.
-        """
-        made = node.inputs[0] if node.op is ITEM else node
-        if made.op.view is not None or (made is node and len(node.types) > 1):
-            return False
-        seconds = 2 * sum(map(value_bytes, made.types)) / BYTES_PER_SECOND
-        again = 0.0
-        stack, seen = [made], set()
-        while stack:
-            one = stack.pop()
-            if one in seen or one.is_leaf or self.parts.mesh(one) is None:
-                continue
-            seen.add(one)
-            if one.op not in (SPREAD, BEFORE):
-                again += one.op.flops * one.inferred().binding.points() / FLOPS_PER_SECOND
-            if again > seconds:
-                return True
-            stack += read_operands(one)
-        return False
+    def _is_read(self, node: Node, number: int, lane: Lane) -> bool:
+        """Whether a loop reads the rows of `node` that an earlier loop, or one of another lane, has stored."""
+        if self.levels.crosses(node, lane):
+            return True
+        earlier = self.level[node] < number
+        return earlier and node.op not in (SPREAD, BEFORE) and worth_storing(self.parts, node)

@@ -1,0 +1,106 @@
+"""Levels: the phase in which each node is computed, and the lane whose tasks compute it.
+
+A value that must come from other tasks is known one level later: what was combined or gathered from rows, and what
+another lane computed. Rows of the common lane that are cheaper to compute again than to hand over are computed in every
+lane that reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowgraph.context import lane_of
+from flowgraph.graph import ITEM, Node, value_bytes
+from flowgraph.op import shape_only
+from flowgraph.partition import BEFORE, COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned
+
+Lane = tuple[tuple[str, int], ...]
+
+FLOPS_PER_SECOND = 2e10
+BYTES_PER_SECOND = 1e10
+"""Rough rates of one core, to weigh computing rows again against storing them. They never reach the numbers."""
+
+
+def read_operands(node: Node) -> list[Node]:
+    """The operands whose values `node` reads; an operand that gives only its lengths is none of them."""
+    factors = node.op.factors
+    if not node.inputs or node.op in COMMUNICATION or (isinstance(factors, str) and "~" not in factors):
+        return list(node.inputs)
+    skip = shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)
+    return [one for index, one in enumerate(node.inputs) if index not in skip]
+
+
+def is_whole_leaf(node: Node) -> bool:
+    """Whether `node` is a leaf once more, as a whole beside its rows: its value is there, and nothing is gathered."""
+    return node.op is GATHER and node.inputs[0].is_leaf
+
+
+class Levels:
+    """The level and the lane of every node of a partitioned graph."""
+
+    def __init__(self, parts: Partitioned, needed: Sequence[Node]) -> None:
+        self.parts = parts
+        self.level: dict[Node, int] = {}
+        self._again: dict[Node, bool] = {}
+        self._known: dict[tuple[Node, Lane], int] = {}
+        for node in needed:
+            lane = self.lane(node)
+            own = max((self._available(one, lane, node) for one in read_operands(node)), default=0)
+            self.level[node] = own + (node.op in (COMBINE, GATHER) and not is_whole_leaf(node))
+
+    @staticmethod
+    def lane(node: Node) -> Lane:
+        """The lane whose tasks compute `node`; leaves are everywhere."""
+        return () if node.is_leaf else lane_of(node)
+
+    def crosses(self, node: Node, lane: Lane) -> bool:
+        """Whether tasks of `lane` are handed the rows of `node` by those of another lane."""
+        return not node.is_leaf and self.lane(node) != lane and not self._computed_again(node)
+
+    def _computed_again(self, node: Node) -> bool:
+        """Whether other lanes compute the rows of `node` for themselves."""
+        if node not in self._again:
+            free = node.op in (SPREAD, BEFORE) or node.op.view is not None or len(node.types) > 1
+            if node.op is ITEM:
+                free = node.inputs[0].op.view is not None
+            self._again[node] = free or (not self.lane(node) and not worth_storing(self.parts, node))
+        return self._again[node]
+
+    def _available(self, node: Node, lane: Lane, user: Node) -> int:
+        """The level from which on tasks of `lane` can read `node`."""
+        if node.is_leaf or self.lane(node) == lane or is_whole_leaf(node):
+            return self.level[node]
+        if self.parts.mesh(node) is None:  # whole phases of the common lane come first, and all before loops
+            early = not self.lane(node) or self.parts.mesh(user) is not None
+            return self.level[node] + (not early)
+        if not self._computed_again(node):
+            return self.level[node] + 1
+        key = (node, lane)
+        if key not in self._known:
+            self._known[key] = max((self._available(one, lane, node) for one in read_operands(node)), default=0)
+        return self._known[key]
+
+
+def worth_storing(parts: Partitioned, node: Node) -> bool:
+    """Whether writing and reading back the rows of `node` is faster than computing them again.
+
+    Of an op with several results each is stored by itself, but it is all of them or none: an op that is computed
+    again for one gives the others as well.
+    """
+    made = node.inputs[0] if node.op is ITEM else node
+    if made.op.view is not None or (made is node and len(node.types) > 1):
+        return False
+    seconds = 2 * sum(map(value_bytes, made.types)) / BYTES_PER_SECOND
+    again = 0.0
+    stack, seen = [made], set()
+    while stack:
+        one = stack.pop()
+        if one in seen or one.is_leaf or parts.mesh(one) is None:
+            continue
+        seen.add(one)
+        if one.op not in (SPREAD, BEFORE):
+            again += one.op.flops * one.inferred().binding.points() / FLOPS_PER_SECOND
+        if again > seconds:
+            return True
+        stack += read_operands(one)
+    return False
