@@ -251,7 +251,11 @@ def evaluate(nodes: Sequence[Node], client: Any = None, scheduler: Any = None) -
             values = known_values(own)
             entry = BINDINGS.get(own.key, lambda: compiled(detached(own)))
     if wanted:
-        commit(own, entry.run(values, client, scheduler))
+        try:
+            results = entry.run(values, client, scheduler)
+        except RunError as error:  # the entry may be that of another line
+            raise compiled(detached(own)).named(error) from error.__cause__
+        commit(own, results)
     for node in nodes:
         if not isinstance(node.memo, np.ndarray) and not _known_part(node):
             node.memo = load(node.memo, client, scheduler)  # what was asked for is an input, under another name

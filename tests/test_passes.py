@@ -11,8 +11,9 @@ import pytest
 import walk
 
 import flowgraph as fg
+from flowgraph import passes
 from flowgraph.apply import convert
-from flowgraph.graph import Graph, interpret, make_input, make_node, ops_used
+from flowgraph.graph import Graph, Node, interpret, make_input, make_node, ops_used
 from flowgraph.leaves import scalar
 from flowgraph.op import OPS, define
 from flowgraph.passes import cull, fold, hoist, optimise, share, simplify
