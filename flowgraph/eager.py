@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flowgraph.context import Hooks, describe_line
-from flowgraph.errors import FlowgraphError, UsageError
+from flowgraph.errors import FlowgraphError, RunError, UsageError
 from flowgraph.graph import INPUT, Graph, Node, structure, toposort, value_bytes
 from flowgraph.leaves import Shared
 from flowgraph.ops.index import getitem, view_of
@@ -68,16 +68,29 @@ BINDINGS = Cache()
 
 @dataclass(frozen=True)
 class Compiled:
-    """A program, and the lengths of row factors that only the graph knew."""
+    """What runs a graph."""
 
     program: Program
+    graph: Graph
+    """The graph with unknown rows; the program may be that of another, equal one."""
     rows: Mapping[str, int]
+    """The lengths of row factors that only the graph knew."""
     parts: tuple[tuple[int, tuple[Part, ...]], ...] = ()
     """Further inputs of the program: which of the given ones they are parts of, and which part."""
 
     def run(self, values: Sequence[Any], client: Any = None, scheduler: Any = None) -> list[Any]:
         """The values of the outputs for the values of the graph's inputs."""
-        return self.program.run(self.extended(values), client, scheduler, self.rows)
+        try:
+            return self.program.run(self.extended(values), client, scheduler, self.rows)
+        except RunError as error:
+            raise self.named(error) from error.__cause__
+
+    def named(self, error: RunError) -> RunError:
+        """`error` with the lines of this graph: the program may have been made for an equal graph of other lines."""
+        for kernel in Program(self.graph).kernels():
+            if kernel.source == error.kernel:
+                error.asked = f"to compute {kernel.named(error.lines)}"
+        return error
 
     def extended(self, values: Sequence[Any]) -> Sequence[Any]:
         """The values of all inputs of the program."""
@@ -97,7 +110,7 @@ def compiled(graph: Graph, by_parts: bool = True) -> Compiled:
     inputs = {node for node in graph.inputs if any(layouts.produced(node))}
     fed = {cut.mesh for node in inputs for cut in layouts.produced(node) if cut is not None}
     program = COMPILED.get(structure(unknown), lambda: Program(unknown))
-    return Compiled(program, {mesh: count for mesh, count in rows.items() if mesh not in fed}, sunk.parts)
+    return Compiled(program, unknown, {mesh: count for mesh, count in rows.items() if mesh not in fed}, sunk.parts)
 
 
 _LOCK = threading.RLock()
@@ -238,7 +251,11 @@ def evaluate(nodes: Sequence[Node], client: Any = None, scheduler: Any = None) -
             values = known_values(own)
             entry = BINDINGS.get(own.key, lambda: compiled(detached(own)))
     if wanted:
-        commit(own, entry.run(values, client, scheduler))
+        try:
+            results = entry.run(values, client, scheduler)
+        except RunError as error:  # the entry may be that of another line
+            raise compiled(detached(own)).named(error) from error.__cause__
+        commit(own, results)
     for node in nodes:
         if not isinstance(node.memo, np.ndarray) and not _known_part(node):
             node.memo = load(node.memo, client, scheduler)  # what was asked for is an input, under another name

@@ -86,6 +86,10 @@ class RunError(FlowgraphError, RuntimeError):
     """An operation that failed while a program ran; names the operation and the user's line."""
 
     exit_code = 70
+    kernel: str = ""
+    """The source of the kernel in which it failed ..."""
+    lines: tuple[int, ...] = ()
+    """... and the lines of it, from the inside out."""
 
 
 class ClusterError(FlowgraphError, RuntimeError):

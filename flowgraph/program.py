@@ -77,8 +77,11 @@ class Program:
 
     def source(self) -> str:
         """The numpy source of all kernels, as text."""
-        kernels = [self.one, *(stage.kernel for stage in self.stages)] if self.meshes else [self.one]
-        return "\n".join(kernel.source for kernel in kernels)
+        return "\n".join(kernel.source for kernel in self.kernels())
+
+    def kernels(self) -> list[Kernel]:
+        """That for data of one tile, then those of the stages."""
+        return [self.one, *(stage.kernel for stage in self.stages)] if self.meshes else [self.one]
 
     # Running.
 

@@ -118,7 +118,7 @@ def test_the_batch_stays_cut() -> None:
         one = walk.run(entry, program, 1)
         walk.same(walk.run(entry, program, 4), one, "a convolution in 4 shards")
         assert entry.program.meshes
-        assert not any(node.op.name == "gather" for node in entry.program.parts.graph)
+        assert not any(node.op.name == "gather" for node in entry.program.phases.needed)
 
 
 def test_normalisation() -> None:

@@ -58,16 +58,24 @@ class Kernel:
 
     def _explained(self, error: Exception) -> RunError:
         """What failed, from the inside out: an operation in the body of a loop is named before the loop."""
-        notes, known, trace = [], dict(self.notes), error.__traceback__
+        lines, trace = [], error.__traceback__
         while trace is not None:
             if trace.tb_frame.f_code.co_filename == self.function().__code__.co_filename:
-                notes.append(known.get(trace.tb_lineno, f"line {trace.tb_lineno} of kernel {self.name}"))
+                lines.append(trace.tb_lineno)
             trace = trace.tb_next
-        return RunError(
-            f"to compute {', inside '.join(reversed(notes))}",
+        lines.reverse()
+        result = RunError(
+            f"to compute {self.named(lines)}",
             f"{type(error).__name__}: {error}",
             "Check the values that reach this operation; `program.source()` shows the kernel.",
         )
+        result.kernel, result.lines = self.source, tuple(lines)
+        return result
+
+    def named(self, lines: Sequence[int]) -> str:
+        """What some lines of the source compute, and where the user wrote it."""
+        known = dict(self.notes)
+        return ", inside ".join(known.get(line, f"line {line} of kernel {self.name}") for line in lines)
 
     def __reduce__(self) -> Any:
         import hashlib

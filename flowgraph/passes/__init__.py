@@ -22,9 +22,7 @@ def optimise(graph: Graph) -> Graph:
     """
     bodies = any(isinstance(value, Body) for node in graph for _, value in node.attrs)
     for one in (cull, *([prune] if bodies else []), share, fold, simplify, hoist, fold, share):
-        before, graph = graph, one(graph)
-        if graph is not before:
-            graph.check()
+        graph = one(graph).check()
     if bodies:
         graph = inside(graph, optimise).check()
     return graph

@@ -170,7 +170,7 @@ class Session:
             *[node.memo if type(node) is not Shared else value_of(node) for node in plan.data],
         ]
         entry = plan.bind(tuple([_type_of(one) for one in values]))
-        outputs = entry.program.run(given, self._client, self._scheduler, entry.rows) if plan.outputs else []
+        outputs = entry.run(given, self._client, self._scheduler) if plan.outputs else []
         outputs = [one if isinstance(one, np.ndarray) else load(one, self._client, self._scheduler) for one in outputs]
         shared = {id(one) for one in given}
         if plan.updates:
