@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowgraph.errors import UsageError
+from flowgraph.graph import Origin
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
@@ -85,6 +86,8 @@ class _Active(threading.local):
         """What is told of every new node: gradient tapes that record, and the deferred graph that is being built."""
         self.where: tuple[CodeType, int] | None = None
         """The line to note for new nodes in place of the caller's."""
+        self.lane: tuple[tuple[str, int], ...] = ()
+        """The lane of new nodes: the stage of a pipeline that is being written."""
         self.traces: list[Any] = list(self.outermost)
         """Functions that are being traced and deferred graphs that are being built, the innermost last."""
 
@@ -96,7 +99,7 @@ _OURS: dict[CodeType, bool] = {}
 """For each code object met: whether it is flowgraph's. Frames are walked for every node, so this must be quick."""
 
 
-def user_line() -> tuple[CodeType, int] | None:
+def user_line() -> Any:
     """The code object and line of the innermost caller outside flowgraph.
 
     While gradients are made it is the line of the operation whose gradient it is.
@@ -113,33 +116,9 @@ def user_line() -> tuple[CodeType, int] | None:
                 _OURS.clear()
             _OURS[code] = ours
         if not ours:
-            return code, frame.f_lineno
+            return (code, frame.f_lineno) if not ACTIVE.lane else Origin(code, frame.f_lineno, ACTIVE.lane)
         frame = frame.f_back
     return None
-
-
-class Origin(NamedTuple):
-    """Where a node comes from, and where it is to go: a tuple (code, line) that has a lane as well.
-
-    Most nodes belong to no lane and have the plain tuple.
-    """
-
-    code: CodeType | None
-    line: int
-    lane: tuple[tuple[str, int], ...]
-    """(axis, number) for each logical axis that the node is a piece of, and ("stage", number) of a pipeline."""
-
-
-def lane_of(node: Node) -> tuple[tuple[str, int], ...]:
-    """The lane of a node; empty for most."""
-    where = node.where
-    return where[2] if where is not None and len(where) > 2 else ()
-
-
-def in_lane(where: Any, name: str, number: int) -> Origin:
-    """The origin `where`, with a further place in a lane."""
-    code, line, *lanes = where if where is not None else (None, 0)
-    return Origin(code, line, (*(lanes[0] if lanes else ()), (name, number)))
 
 
 def describe_line(where: tuple[Any, ...] | None) -> str:

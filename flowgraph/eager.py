@@ -19,7 +19,7 @@ import numpy as np
 
 from flowgraph.context import Hooks, describe_line
 from flowgraph.errors import FlowgraphError, RunError, UsageError
-from flowgraph.graph import INPUT, Graph, Node, structure, toposort, value_bytes
+from flowgraph.graph import INPUT, Graph, Node, lane_of, structure, toposort, value_bytes
 from flowgraph.leaves import Shared
 from flowgraph.ops.index import getitem, view_of
 from flowgraph.partition import choose_rows, unknown_rows
@@ -75,6 +75,8 @@ class Compiled:
     """The graph with unknown rows; the program may be that of another, equal one."""
     rows: Mapping[str, int]
     """The lengths of row factors that only the graph knew."""
+    states: Mapping[int, int] | None = None
+    """Of which inputs some outputs are the next value."""
     parts: tuple[tuple[int, tuple[Part, ...]], ...] = ()
     """Further inputs of the program: which of the given ones they are parts of, and which part."""
 
@@ -87,7 +89,7 @@ class Compiled:
 
     def named(self, error: RunError) -> RunError:
         """`error` with the lines of this graph: the program may have been made for an equal graph of other lines."""
-        for kernel in Program(self.graph).kernels():
+        for kernel in Program(self.graph, self.states).kernels():
             if kernel.source == error.kernel:
                 error.asked = f"to compute {kernel.named(error.lines)}"
         return error
@@ -97,10 +99,11 @@ class Compiled:
         return [*values, *(derive(values[number], parts) for number, parts in self.parts)] if self.parts else values
 
 
-def compiled(graph: Graph, by_parts: bool = True) -> Compiled:
+def compiled(graph: Graph, by_parts: bool = True, states: Mapping[int, int] | None = None) -> Compiled:
     """The program of a graph; one program serves graphs that differ in their number of rows alone.
 
-    `by_parts` says whether parts of large tensors may be taken from the inputs (see `passes.sink`).
+    `by_parts` says whether parts of large tensors may be taken from the inputs (see `passes.sink`). `states` says of
+    which inputs some outputs are the next value: they come in the same pieces.
     """
     sunk = sink(graph) if by_parts else Sunk(graph, ())
     graph = sunk.graph
@@ -109,8 +112,11 @@ def compiled(graph: Graph, by_parts: bool = True) -> Compiled:
     rows = row_lengths(graph, layouts)
     inputs = {node for node in graph.inputs if any(layouts.produced(node))}
     fed = {cut.mesh for node in inputs for cut in layouts.produced(node) if cut is not None}
-    program = COMPILED.get(structure(unknown), lambda: Program(unknown))
-    return Compiled(program, unknown, {mesh: count for mesh, count in rows.items() if mesh not in fed}, sunk.parts)
+    key = structure(unknown), tuple((states or {}).items())
+    program = COMPILED.get(key, lambda: Program(unknown, states))
+    return Compiled(
+        program, unknown, {mesh: count for mesh, count in rows.items() if mesh not in fed}, states, sunk.parts
+    )
 
 
 _LOCK = threading.RLock()
@@ -179,7 +185,7 @@ def cone(wanted: Sequence[Node]) -> Cone:
             stack += waiting
             continue
         stack.pop()
-        parts.append((node.op, node.attrs, tuple([number[one] for one in node.inputs])))
+        parts.append((node.op, node.attrs, tuple([number[one] for one in node.inputs]), lane_of(node)))
         number[node] = len(order)
         order.append(node)
         computed.append(node)

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from types import CodeType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -108,6 +109,34 @@ ITEM = Op(
     view=lambda types, attrs: f"{{0}}[{attrs['index']}]",
 )
 """Picks a result of a node with several; its operand's type is that of the picked result."""
+
+
+STAGE = "stage"
+"""The name of the axis of a lane along which a pipeline has its stages."""
+
+
+class Origin(NamedTuple):
+    """Where a node comes from, and where it is to go: a tuple (code, line) that has a lane as well.
+
+    Most nodes belong to no lane and have the plain tuple.
+    """
+
+    code: CodeType | None
+    line: int
+    lane: tuple[tuple[str, int], ...]
+    """(axis, number) for each logical axis that the node is a piece of, and ("stage", number) of a pipeline."""
+
+
+def lane_of(node: Node) -> tuple[tuple[str, int], ...]:
+    """The lane of a node; empty for most."""
+    where = node.where
+    return where[2] if where is not None and len(where) > 2 else ()
+
+
+def in_lane(where: Any, name: str, number: int) -> Origin:
+    """The origin `where`, with a further place in a lane."""
+    code, line, *lanes = where if where is not None else (None, 0)
+    return Origin(code, line, (*(lanes[0] if lanes else ()), (name, number)))
 
 
 def operand_types(op: Op, inputs: tuple[Node, ...], attrs: Attrs) -> tuple[TensorType, ...]:
@@ -241,7 +270,7 @@ def structure(graph: Graph) -> Hashable:
     parts: list[Hashable] = [(node.types[0], node.attrs[0][1]) for node in graph.inputs]
     for node in graph.nodes():
         if not node.is_leaf:
-            parts.append((node.op, node.attrs, tuple([number[one] for one in node.inputs])))
+            parts.append((node.op, node.attrs, tuple([number[one] for one in node.inputs]), lane_of(node)))
             number[node] = len(number)
     return tuple(parts), tuple([number[node] for node in graph.outputs])
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.errors import ShapeError
-from flowgraph.graph import Graph, Node, toposort, value_bytes
+from flowgraph.graph import STAGE, Graph, Node, lane_of, toposort, value_bytes
 from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
 from flowgraph.lower import Bound, Lowering, Result, assemble, lower_value, lower_window, new_token, run_here
 from flowgraph.partition import Layouts, Split, choose_rows, insert, known_layouts, rows_of, split
@@ -93,26 +93,40 @@ class Program:
         `rows` gives the number of rows of mesh axes that no input has. A program of one tile is called right here,
         unless the caller names another place.
         """
-        if self.split is not None:
-            results = self._run(self.parts_of(values), client, scheduler, rows)
-            return [join.of(results) for join in self.split.outputs]
-        return self._run(values, client, scheduler, rows)
+        return self.whole_of(self._run(self.parts_of(values), client, scheduler, rows))
 
     def parts_of(self, values: Sequence[Any]) -> Sequence[Any]:
         """The values of the pieces of all inputs."""
         return values if self.split is None else [part.of(values[part.number]) for part in self.split.inputs]
 
+    def whole_of(self, results: Sequence[Any]) -> list[Any]:
+        """The values of the outputs from those of all pieces."""
+        return list(results) if self.split is None else [join.of(results) for join in self.split.outputs]
+
     def _run(self, values: Sequence[Any], client: Any, scheduler: Any, rows: Mapping[str, int] | None) -> list[Any]:
         here = client is None and scheduler is None
-        if here and not self.meshes and not has_tasks(values):
+        if here and not self.meshes and not self.spread and not has_tasks(values):
             return list(self.one(*map(self._whole, self.parts.graph.inputs, values)))
         counts = self.row_counts(values, rows)
         if here:
-            small = all(count <= self.plan.tile[mesh] for mesh, count in counts.items())
-            if small and not has_tasks(values):
+            if self.is_small(counts) and not has_tasks(values):
                 return list(self.one(*counts.values(), *self.feed(values)))
             client = owner_of_tasks(values)
         return self._run_tasks(values, counts, resolve(client, scheduler))
+
+    def is_small(self, rows: Mapping[str, int]) -> bool:
+        """Whether data of so many rows is one tile, so that a single kernel does everything. Lanes never are."""
+        return not self.spread and all(count <= self.plan.tile[mesh] for mesh, count in rows.items())
+
+    @cached_property
+    def spread(self) -> bool:
+        """Whether parts of the program have places of their own: pieces of logical axes, stages of a pipeline."""
+        return any(lane_of(node) for node in self.phases.needed)
+
+    @cached_property
+    def pipeline(self) -> int:
+        """The number of stages of its pipeline; 0 where it has none."""
+        return len({number for node in self.phases.needed for name, number in lane_of(node) if name == STAGE})
 
     def feed(self, values: Sequence[Any]) -> list[Any]:
         """The arguments of the one-tile kernel: rows as `Rows`, whole values in C order."""
@@ -181,7 +195,7 @@ class Program:
         }
         cuts = [(node, rows_of(self.parts.layouts[node])) for node in self.outputs]
         outputs = tuple((node, None if cut is None else cut[0]) for node, cut in cuts)
-        stages = self.stages if any(count > self.plan.tile[mesh] for mesh, count in rows.items()) else self.small_stages
+        stages = self.small_stages if self.is_small(rows) else self.stages
         if stages is self.small_stages:
             outputs = tuple((node, None) for node in self.outputs)
         return Bound(stages, self.meshes, rows, shards, leaf, held, outputs, self.parts.layouts)
@@ -213,6 +227,8 @@ class Program:
             heavy = self.plan.partial_bytes[mesh] >= HEAVY_BYTES  # each shard holds a few copies of the partial results
             least = self.plan.tile[mesh] * SHARD_TILES
             wish = max(min(workers if heavy else 2 * workers, -(-rows // least)), 1)
+            if self.pipeline > 1:  # its stages work at the same time if there are micro-batches for all of them
+                wish = max(wish, min(2 * self.pipeline, -(-rows // unit)))
             grouped = group_rows(chunks, least)
             wish = grouped if len(grouped) >= wish else wish
         return cut_rows(rows, unit, wish)

@@ -35,7 +35,7 @@ class RowArgument:
     """The mesh axis over which it is cut."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoopStage:
     """A loop as a task for each shard."""
 
@@ -49,7 +49,7 @@ class LoopStage:
     """How its partial results merge."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WholeStage:
     """A whole phase as one task."""
 
@@ -65,7 +65,7 @@ class WholeStage:
     """What it computes for others."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OneStage:
     """A program of one tile as one task."""
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowgraph.context import lane_of
-from flowgraph.graph import ITEM, Node, value_bytes
+from flowgraph.graph import ITEM, Node, lane_of, value_bytes
 from flowgraph.op import shape_only
 from flowgraph.partition import BEFORE, COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned
 
@@ -41,6 +40,7 @@ class Levels:
     def __init__(self, parts: Partitioned, needed: Sequence[Node]) -> None:
         self.parts = parts
         self.level: dict[Node, int] = {}
+        self.lanes: dict[Node, Lane] = {}
         self._again: dict[Node, bool] = {}
         self._known: dict[tuple[Node, Lane], int] = {}
         for node in needed:
@@ -48,10 +48,18 @@ class Levels:
             own = max((self._available(one, lane, node) for one in read_operands(node)), default=0)
             self.level[node] = own + (node.op in (COMBINE, GATHER) and not is_whole_leaf(node))
 
-    @staticmethod
-    def lane(node: Node) -> Lane:
-        """The lane whose tasks compute `node`; leaves are everywhere."""
-        return () if node.is_leaf else lane_of(node)
+    def lane(self, node: Node) -> Lane:
+        """The lane whose tasks compute `node`; leaves are everywhere.
+
+        What was made in no lane is in that of its operands, if they are all in one: the loss behind the last stage of a
+        pipeline, the update of a variable.
+        """
+        if node.is_leaf:
+            return ()
+        if node not in self.lanes:
+            lanes = {lane_of(node)} if lane_of(node) else {self.lane(one) for one in read_operands(node)} - {()}
+            self.lanes[node] = lanes.pop() if len(lanes) == 1 else ()
+        return self.lanes[node]
 
     def crosses(self, node: Node, lane: Lane) -> bool:
         """Whether tasks of `lane` are handed the rows of `node` by those of another lane."""

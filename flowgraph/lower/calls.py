@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,15 @@ def run_loop(
 def run_sum(*arguments: Any) -> Any:
     """One shard of a loop that no rows leave: its partial results."""
     return run_loop(*arguments)[0]
+
+
+def run_after(before: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)`, once `before` is there."""
+    return function(*arguments)
+
+
+def run_nothing(before: Any) -> None:
+    """Nothing, once `before` is there: what waits for it need not have it sent."""
 
 
 def run_one(kernel: Kernel, totals: Any, order: Any, how: Any, parts: Any, arguments: Any, dtypes: Any) -> Any:

@@ -23,11 +23,14 @@ from flowgraph.lower.calls import (
     assemble_pieces,
     join_stacks,
     pick,
+    run_after,
     run_loop,
+    run_nothing,
     run_one,
     run_sum,
     run_whole,
 )
+from flowgraph.lower.flow import gates
 from flowgraph.lower.single import piece_arguments
 from flowgraph.sources import SMALL_BYTES, Derived, Held
 
@@ -67,6 +70,8 @@ class Lowering:
         self.changed: set[Node] = set()
         """The inputs whose values are no longer those that were given: states of a later step."""
         self.stacks: dict[Loop, list[Any]] = {}
+        self.gates = gates(bound.stages)
+        self.leaving = {last for last, _ in self.gates.values()}
         self.numbers = {node: number for number, node in enumerate(bound.values)}
         self.sources = {n: Held(one) if isinstance(one, np.ndarray) else one for n, one in bound.values.items()}
         for source in self.sources.values():
@@ -188,8 +193,10 @@ class Lowering:
         for shard, (start, stop) in enumerate(bound.shards[mesh]):
             parts = self.spec.List(*[self._rows(one, shard, start, stop) for one in stage.rows])
             function = run_loop if stage.loop.writes else run_sum
-            place = (start, stop - start, bound.leaf_tiles[mesh])
-            key = self._task(self.key(name, shard), function, kernel, *place, totals, how, parts, arguments)
+            call = (function, kernel, start, stop - start, bound.leaf_tiles[mesh], totals, how, parts, arguments)
+            key = self._task(self.key(name, shard), *self._gated(stage, shard), *call)
+            if stage in self.leaving:
+                self._task(self.key(f"{name}-done", shard), run_nothing, self.spec.TaskRef(key))
             if not stage.loop.writes:
                 stacks.append(key)
             elif stage.merges:
@@ -198,6 +205,13 @@ class Lowering:
                 own = self._task(self.key(f"{name}-rows{number}", shard), pick, self.spec.TaskRef(key), number)
                 self.stored.setdefault(node, []).append(own)
         self.stacks[stage.loop] = self._joined(stage, stacks)
+
+    def _gated(self, stage: LoopStage, shard: int) -> tuple[Any, ...]:
+        """What to call first, where a micro-batch must wait until another has left the stage of a pipeline."""
+        last, distance = self.gates.get(stage, (None, 0))
+        if last is None or shard < distance:
+            return ()
+        return run_after, self.spec.TaskRef(self.key(f"{last.kernel.name}-done", shard - distance))
 
     def _one(self, stage: OneStage) -> None:
         parts, how = [], []

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from flowgraph.apply import apply, convert
+from flowgraph.context import ACTIVE
 from flowgraph.errors import ShapeError, UsageError
+from flowgraph.graph import STAGE
 from flowgraph.mesh import pieces_of
 from flowgraph.op import define
 
 __all__ = [
+    "pipeline_stage",
     "shard",
 ]
 
@@ -102,3 +106,30 @@ def shard(x: Any, rows: int | tuple[int, ...] | str | None = None, axes: Mapping
     if rows is None and not cuts:
         return convert(x)
     return apply(shard_op, (convert(x),), {"rows": rows, "axes": tuple(cuts)})
+
+
+@contextmanager
+def pipeline_stage(number: Any) -> Iterator[None]:
+    """A context in which tensors belong to a stage of a pipeline: what is computed there has tasks of its own.
+
+    So do the gradients of these tensors, the update of the variables that only they read, and the optimizer's state.
+    Rows pass from stage to stage shard by shard: the shards of `shard(x, rows=8)` are the micro-batches. While the
+    second is in the first stage, the first may be in the second; as many are under way as there are stages.
+
+    >>> import flowgraph as fg
+    >>> with fg.pipeline_stage(0):
+    ...     h = fg.tanh(fg.ones((4, 2)))
+    >>> with fg.pipeline_stage(1):
+    ...     y = fg.sum(h)
+    >>> round(float(y), 2)
+    6.09
+
+    Raises UsageError for a number below 0.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise UsageError(f"pipeline_stage({number!r})", "stages are counted from 0", "Give 0 for the first.")
+    before, ACTIVE.lane = ACTIVE.lane, ((STAGE, number),)
+    try:
+        yield
+    finally:
+        ACTIVE.lane = before

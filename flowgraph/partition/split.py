@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.context import Origin, describe_line, in_lane
+from flowgraph.context import describe_line
 from flowgraph.errors import UsageError
 from flowgraph.factors import Binding
-from flowgraph.graph import Graph, Node, make_node
+from flowgraph.graph import Graph, Node, Origin, in_lane, make_node
 from flowgraph.op import OPS, kernel_parameters
 from flowgraph.ops.body import Body
 from flowgraph.partition.layout import Choice, Cut, Layout, Layouts, legal_factors, propagate, trailing
@@ -170,15 +170,15 @@ def splittable(node: Node, binding: Binding) -> frozenset[str]:
     """The factors of `node` along which it may become several nodes.
 
     Not where the kernel asks for its place in the whole, holds a graph of its own or gives several results: such nodes
-    work on the whole.
+    work on the whole. Nor along a factor of length 1, which would stretch to the length of a piece.
     """
     asks = kernel_parameters(node.op.kernel) & {"at", "operand_shapes", "result_shapes"}
     if asks or len(node.types) > 1 or any(isinstance(value, Body) for _, value in node.attrs):
         return frozenset()
-    legal = legal_factors(node, binding)
+    legal = legal_factors(node, binding) - binding.running()
     if not isinstance(node.op.combine, str):
         legal -= binding.contracted()
-    return frozenset(one for one in legal if isinstance(binding.sizes[one], int))
+    return frozenset(one for one in legal if isinstance(binding.sizes[one], int) and binding.sizes[one] != 1)
 
 
 @dataclass
@@ -229,7 +229,7 @@ class _Splitter:
         """A variable comes in pieces, each where its work is; of data every lane takes its part of a tile."""
         layout = self.found.produced(leaf)
         axis = next((axis for axis, cut in enumerate(layout) if cut is not None), None)
-        if axis is None or leaf.attr("kind") != "variable":
+        if axis is None or leaf.attr("kind") != "variable" or leaf.type.shape[axis] == 1:
             return _Value(leaf)
         cut = layout[axis]
         assert cut is not None
@@ -262,6 +262,8 @@ class _Splitter:
             )
         axis = next(n for n, one in enumerate(binding.results[0]) if one.factors[:1] == (choice.factor,))
         times = trailing(binding.results[0][axis], binding)
+        lengths = [piece.type.shape[axis] for piece in pieces]
+        assert lengths == [(b - a) * times for a, b in spans], f"{node} became pieces of {lengths}"
         return _Value(None, axis, tuple((a * times, b * times) for a, b in spans), tuple(pieces))
 
     def _piece(self, node: Node, choice: Choice, binding: Binding, span: tuple[int, int], number: int) -> Node:

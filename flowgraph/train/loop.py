@@ -153,8 +153,8 @@ class _Fit:
             self.batches = Batches(self.rows, batches.size, bool(batches.shuffle), batches.seed)
         self.executor: Executor = resolve(client, scheduler)
         self.values = [_held(one, self.executor) for one in self.values]
-        self.state = self.step.state_values()
-        self.captured = [_held(one, self.executor) for one in self.step.captured_values()]
+        self.state, outside = self.step.inputs()
+        self.captured = [_held(one, self.executor) for one in outside]
         self._check_outside_rows()
 
     def _check_outside_rows(self) -> None:
@@ -256,7 +256,7 @@ class _Fit:
         program, step = self.step.program, self.step
         types = [*self.values, *self.state, *self.captured]
         counts = program.row_counts(types, step.entry.rows, of_inputs=False) | dict.fromkeys(step.batch_meshes, size)
-        if all(count <= program.plan.tile[mesh] for mesh, count in counts.items()):
+        if program.is_small(counts):
             return self._window_in_one(values, starts, counts)
         if self.batches is None:
             return self._window_over_shards(values, len(starts), counts)

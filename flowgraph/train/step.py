@@ -11,7 +11,7 @@ import numpy as np
 
 from flowgraph.eager import compiled
 from flowgraph.errors import GradientError, ShapeError, UsageError
-from flowgraph.graph import Graph, Node, make_input
+from flowgraph.graph import Graph, Node, lane_of, make_input
 from flowgraph.kernel import Kernel
 from flowgraph.leaves import scalar
 from flowgraph.ops.shape import concat, reshape
@@ -26,20 +26,38 @@ from flowgraph.types import TensorType, tensor_type
 
 @dataclass(frozen=True)
 class Group:
-    """Variables of one dtype, packed into one flat vector with their slots."""
+    """Variables of one dtype, packed into one flat vector with their slots; or a single one in its own shape."""
 
     variables: tuple[Variable, ...]
     slots: dict[str, list[Variable]]
     """For each slot name, the slots of the variables."""
+    packed: bool = True
+
+    @property
+    def type(self) -> TensorType:
+        """The type of the vector."""
+        types = [v.type for v in self.variables]
+        return tensor_type((sum(map(count_of, types)),), types[0].dtype) if self.packed else types[0]
+
+    def unpack(self, vector: Tensor) -> list[Tensor]:
+        """The variables of a vector."""
+        return unpack(vector, [v.type for v in self.variables]) if self.packed else [vector]
+
+    def pack(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The vector of tensors shaped like the variables."""
+        return pack(tensors) if self.packed else tensors[0]
 
     def values(self) -> list[np.ndarray[Any, Any]]:
         """One vector of the variables, and one for each slot."""
-        return [np.concatenate([v.numpy().reshape(-1) for v in own]) for own in (self.variables, *self.slots.values())]
+        every = (self.variables, *self.slots.values())
+        if not self.packed:
+            return [own[0].numpy() for own in every]
+        return [np.concatenate([v.numpy().reshape(-1) for v in own]) for own in every]
 
     def commit(self, vectors: Iterator[np.ndarray[Any, Any]]) -> None:
         """Set the variables and the slots from the next vectors."""
         for own in (self.variables, *self.slots.values()):
-            flat, start = next(vectors), 0
+            flat, start = next(vectors).reshape(-1), 0
             for variable in own:
                 stop = start + count_of(variable.type)
                 variable.set(flat[start:stop].reshape(variable.shape).copy())
@@ -60,21 +78,31 @@ class Step:
         variables: Sequence[Variable],
         optimizer: Optimizer,
     ) -> None:
-        self.groups = _groups(variables, optimizer)
         self.optimizer = optimizer
         rows = MESHES[0]
         self.batch = [make_input(tensor_type((rows, *one.shape[1:]), one.dtype), "data", "batch") for one in batch]
+        self.counter = make_input(STEP_TYPE, "variable", "step")
+        self.groups = _groups(variables, optimizer, packed=True)
+        graph, keys = self._traced(loss)
+        if is_spread(graph):  # what is cut or has a place of its own is packed with nothing else
+            self.groups = _groups(variables, optimizer, packed=False)
+            graph, keys = self._traced(loss)
+        first = len(self.batch)
+        states = {1 + number: first + number for number in range(len(self.states))}
+        # A part of a batch would be a part of all rows.
+        self.entry = compiled(_drawn_anew(graph, keys, graph.inputs[first + len(states) - 1]), False, states)
+        self.program = self.entry.program
+
+    def _traced(self, loss: Callable[..., Any]) -> tuple[Graph, list[Node]]:
+        """The graph of a step, and the keys of its random draws; notes what the loss takes from outside."""
         trace, states, params = Trace(), [], []
         for group in self.groups:
-            types = [v.type for v in group.variables]
-            flat = tensor_type((sum(map(count_of, types)),), types[0].dtype)
-            own = [make_input(flat, "variable", name) for name in ("parameters", *group.slots)]
+            own = [make_input(group.type, "variable", name) for name in ("parameters", *group.slots)]
             states.append(own)
-            views = unpack(tensor_of(own[0]), types)
+            views = group.unpack(tensor_of(own[0]))
             params.append(views)
             for variable, view in zip(group.variables, views, strict=True):
                 trace.bind(variable, view.node)
-        self.counter = make_input(STEP_TYPE, "variable", "step")
         with trace_into(trace):
             value = self._loss(loss, [tensor_of(one) for one in self.batch])
             updates = self._updates(value, states, params)
@@ -90,10 +118,7 @@ class Step:
         graph, captured = trace.closed([value.node, *updates], given)
         self.read, self.captured = tuple(read), captured
         drawn = [leaf for leaf, node in zip(graph.inputs[len(given) :], captured, strict=True) if is_drawn(node)]
-        counter = graph.inputs[len(self.batch) + len(self.states) - 1]
-        # A part of a batch would be a part of all rows.
-        self.entry = compiled(_drawn_anew(graph, drawn, counter), by_parts=False)
-        self.program = self.entry.program
+        return graph, drawn
 
     def _loss(self, loss: Callable[..., Any], batch: Sequence[Tensor]) -> Tensor:
         value = loss(*batch)
@@ -119,22 +144,25 @@ class Step:
                         "Leave it out of `variables`, or use it in the loss.",
                     )
             slots = dict(zip(group.slots, map(tensor_of, own[1:]), strict=True))
-            moved, moved_slots = self.optimizer.rule(tensor_of(own[0]), pack(given), slots, step)
+            moved, moved_slots = self.optimizer.rule(tensor_of(own[0]), group.pack(given), slots, step)
             new += [moved.node, *(moved_slots[name].node for name in group.slots)]
         return [*new, (step + 1).node]
 
-    def captured_values(self) -> list[Any]:
-        """What the loss takes from outside: variables that are not trained, data in closures."""
-        return [*(variable.numpy() for variable in self.read), *map(value_of, self.captured)]
+    def inputs(self) -> tuple[list[Any], list[Any]]:
+        """What the program takes besides the batch: the state, and what the loss takes from outside.
 
-    def state_values(self) -> list[Any]:
-        """The state as it is in the variables and the optimizer."""
+        The state is as it is in the variables and the optimizer; from outside come variables that are not trained, and
+        data in closures. Both are in the pieces of the program.
+        """
         vectors = [vector for group in self.groups for vector in group.values()]
-        return [*vectors, self.optimizer.iterations.numpy()]
+        state = [*vectors, self.optimizer.iterations.numpy()]
+        outside = [*(variable.numpy() for variable in self.read), *map(value_of, self.captured)]
+        every = self.program.parts_of([*[None] * len(self.batch), *state, *outside])[len(self.batch) :]
+        return list(every[: len(self.updates)]), list(every[len(self.updates) :])
 
     def commit(self, state: Sequence[Any]) -> None:
         """Write a state into the variables and the optimizer."""
-        rest = iter(state)
+        rest = iter(self.program.whole_of([None, *state])[1:])
         for group in self.groups:
             group.commit(rest)
         self.optimizer.iterations.set(np.array(next(rest)))
@@ -161,19 +189,26 @@ class Step:
     @cached_property
     def updates(self) -> dict[Node, Node]:
         """For each input of the program that is state, the output that is its next value."""
-        first = len(self.batch)
-        inputs = self.program.parts.graph.inputs[first : first + len(self.states)]
-        return dict(zip(inputs, self.program.outputs[1:], strict=True))
+        first, new = len(self.batch), self.program.outputs[1:]
+        return dict(zip(self.program.parts.graph.inputs[first : first + len(new)], new, strict=True))
 
 
-def _groups(variables: Sequence[Variable], optimizer: Optimizer) -> list[Group]:
-    """The variables by dtype, in the order of their first appearance."""
+def is_spread(graph: Graph) -> bool:
+    """Whether a graph has cuts of other axes than rows, or stages of a pipeline."""
+    cuts = (pieces for node in graph if node.op.name == "shard" for *_, pieces in node.attr("axes"))
+    return any(pieces > 1 for pieces in cuts) or any(map(lane_of, graph))
+
+
+def _groups(variables: Sequence[Variable], optimizer: Optimizer, packed: bool) -> list[Group]:
+    """The variables by dtype, in the order of their first appearance; each by itself if they are not `packed`."""
     check_variables(variables)
     by_dtype: dict[Any, list[Variable]] = {}
     for variable in variables:
         by_dtype.setdefault(variable.dtype, []).append(variable)
     if not by_dtype:
         raise UsageError("to train no variables", "the list is empty", "Give variables=[...].")
+    if not packed:
+        return [Group((one,), optimizer.slots([one]), False) for own in by_dtype.values() for one in own]
     return [Group(tuple(own), optimizer.slots(own)) for own in by_dtype.values()]
 
 
