@@ -13,7 +13,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from flowgraph.graph import Node
-from flowgraph.kernel.levels import Lane, Levels, is_whole_leaf, read_operands, worth_storing
+from flowgraph.kernel.levels import Lane, Levels, is_whole_leaf, read_operands
 from flowgraph.partition import BEFORE, GATHER, SPREAD, Partitioned
 
 
@@ -204,4 +204,4 @@ class _Loops:
         if self.levels.crosses(node, lane):
             return True
         earlier = self.level[node] < number
-        return earlier and node.op not in (SPREAD, BEFORE) and worth_storing(self.parts, node)
+        return earlier and node.op not in (SPREAD, BEFORE) and self.levels.worth_storing(node)
