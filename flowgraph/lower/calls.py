@@ -65,7 +65,7 @@ def run_after(before: Any, function: Callable[..., Any], *arguments: Any) -> Any
     return function(*arguments)
 
 
-def run_nothing(before: Any) -> None:
+def run_nothing(*before: Any) -> None:
     """Nothing, once `before` is there: what waits for it need not have it sent."""
 
 

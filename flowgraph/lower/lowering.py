@@ -195,8 +195,9 @@ class Lowering:
             function = run_loop if stage.loop.writes else run_sum
             call = (function, kernel, start, stop - start, bound.leaf_tiles[mesh], totals, how, parts, arguments)
             key = self._task(self.key(name, shard), *self._gated(stage, shard), *call)
-            if stage in self.leaving:
-                self._task(self.key(f"{name}-done", shard), run_nothing, self.spec.TaskRef(key))
+            if stage in self.leaving:  # and all before it: they may overtake one another
+                waited = [key, *([self.key(f"{name}-done", shard - 1)] if shard else [])]
+                self._task(self.key(f"{name}-done", shard), run_nothing, *map(self.spec.TaskRef, waited))
             if not stage.loop.writes:
                 stacks.append(key)
             elif stage.merges:

@@ -12,6 +12,7 @@ from flowgraph.errors import ShapeError, UsageError
 from flowgraph.graph import STAGE
 from flowgraph.mesh import pieces_of
 from flowgraph.op import define
+from flowgraph.tensor import Tensor, tensor_of
 
 __all__ = [
     "pipeline_stage",
@@ -106,6 +107,22 @@ def shard(x: Any, rows: int | tuple[int, ...] | str | None = None, axes: Mapping
     if rows is None and not cuts:
         return convert(x)
     return apply(shard_op, (convert(x),), {"rows": rows, "axes": tuple(cuts)})
+
+
+def without_wishes(x: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
+    """`x` before any wish about its cuts, and these wishes, as `with_wishes` takes them."""
+    node, wishes = x.node, []
+    while node.op is shard_op and node.inputs:
+        wishes.append(node.attrs)
+        node = node.inputs[0]
+    return (x if node is x.node else tensor_of(node)), tuple(reversed(wishes))
+
+
+def with_wishes(x: Tensor, wishes: tuple[Any, ...]) -> Tensor:
+    """`x` with wishes about its cuts."""
+    for attrs in wishes:
+        x = apply(shard_op, (x,), dict(attrs))
+    return x
 
 
 @contextmanager

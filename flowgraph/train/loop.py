@@ -18,6 +18,7 @@ from flowgraph.apply import convert
 from flowgraph.errors import DivergedError, ShapeError, UsageError
 from flowgraph.kernel import Kernel, Rows, clean
 from flowgraph.lower import lower_call, new_token
+from flowgraph.ops.shard import without_wishes
 from flowgraph.program import run_window
 from flowgraph.run import Executor, resolve
 from flowgraph.sources import Blocks, DaskRows, portable
@@ -143,9 +144,9 @@ class _Fit:
     def __init__(
         self, loss: Any, data: Any, variables: Any, optimizer: Any, batches: _Wish, client: Any, scheduler: Any
     ) -> None:
-        self.values = _values(data)
+        self.values, wishes = _values(data)
         self.rows = _row_count(self.values)
-        self.step = Step(loss, [_type(one) for one in self.values], list(variables), optimizer)
+        self.step = Step(loss, [_type(one) for one in self.values], list(variables), optimizer, wishes)
         self.batches = None
         if batches.size is not None:
             if not self.values:
@@ -337,16 +338,16 @@ class _Bar:
             self.progress(done, loss)
 
 
-def _values(data: Any) -> list[Any]:
-    """The arrays and sources of the data, computed if they are tensors that wait."""
-    parts = data if isinstance(data, tuple | list) else (data,)
-    values = []
-    for one in parts:
-        tensor = convert(one)
+def _values(data: Any) -> tuple[list[Any], list[Any]]:
+    """The arrays and sources of the data, computed if they are tensors that wait, and wishes about their cuts."""
+    values, wishes = [], []
+    for one in data if isinstance(data, tuple | list) else (data,):
+        tensor, own = without_wishes(convert(one))
         if tensor.node.memo is None:
             tensor.numpy()
         values.append(tensor.node.memo)
-    return values
+        wishes.append(own)
+    return values, wishes
 
 
 def _held(value: Any, executor: Executor) -> Any:

@@ -15,6 +15,7 @@ from flowgraph.graph import Graph, Node, lane_of, make_input
 from flowgraph.kernel import Kernel
 from flowgraph.leaves import scalar
 from flowgraph.ops.shape import concat, reshape
+from flowgraph.ops.shard import with_wishes
 from flowgraph.partition import MESHES
 from flowgraph.reverse import gradient
 from flowgraph.state import Trace, Variable, is_drawn, trace_into, value_of
@@ -77,8 +78,10 @@ class Step:
         batch: Sequence[TensorType],
         variables: Sequence[Variable],
         optimizer: Optimizer,
+        wishes: Sequence[Any] = (),
     ) -> None:
         self.optimizer = optimizer
+        self.wishes = wishes or [()] * len(batch)
         rows = MESHES[0]
         self.batch = [make_input(tensor_type((rows, *one.shape[1:]), one.dtype), "data", "batch") for one in batch]
         self.counter = make_input(STEP_TYPE, "variable", "step")
@@ -104,7 +107,8 @@ class Step:
             for variable, view in zip(group.variables, views, strict=True):
                 trace.bind(variable, view.node)
         with trace_into(trace):
-            value = self._loss(loss, [tensor_of(one) for one in self.batch])
+            given = zip(map(tensor_of, self.batch), self.wishes, strict=True)
+            value = self._loss(loss, [with_wishes(one, wishes) for one, wishes in given])
             updates = self._updates(value, states, params)
         if trace.updates():
             names = ", ".join(v.name for v in trace.updates())
@@ -114,10 +118,10 @@ class Step:
         self.states = [*(leaf for own in states for leaf in own), self.counter]
         trained = {v for group in self.groups for v in group.variables}
         read = {v: leaf for v, leaf in trace.variables.items() if v not in trained}
-        given = [*self.batch, *self.states, *read.values()]
-        graph, captured = trace.closed([value.node, *updates], given)
+        known = [*self.batch, *self.states, *read.values()]
+        graph, captured = trace.closed([value.node, *updates], known)
         self.read, self.captured = tuple(read), captured
-        drawn = [leaf for leaf, node in zip(graph.inputs[len(given) :], captured, strict=True) if is_drawn(node)]
+        drawn = [leaf for leaf, node in zip(graph.inputs[len(known) :], captured, strict=True) if is_drawn(node)]
         return graph, drawn
 
     def _loss(self, loss: Callable[..., Any], batch: Sequence[Tensor]) -> Tensor:
