@@ -12,6 +12,7 @@ import walk
 from hypothesis import given, settings, strategies as st
 
 import flowgraph as fg
+from flowgraph import eager
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.graph import Graph, interpret, lane_of, make_input, toposort
 from flowgraph.lower import Lowering
@@ -336,3 +337,15 @@ def test_a_gradient_by_a_tensor_with_wishes() -> None:
         tape.watch(x)
         y = function(x)
     assert tape.gradient(y, x).tolist() == [2.0, 4.0]
+
+
+def test_the_value_of_a_variable_with_a_wish_is_its_own() -> None:
+    """And of one that is large, and so travels by a file."""
+    w = fg.Variable(np.arange(400_000, dtype=np.float32).reshape(20, -1))
+    before = eager.COMPILED.misses
+    with fg.Mesh(model=3):
+        fg.shard(w, axes={1: "model"})
+        assert np.array_equal(np.asarray(w), w.numpy())
+        assert np.shares_memory(w.numpy(), w.numpy())
+        assert eager.COMPILED.misses == before
+        assert float(fg.sum(w * 2)) == pytest.approx(400_000 * 399_999, rel=1e-6)

@@ -52,7 +52,8 @@ class Part:
     """(axis, start, stop) of each cut, each in the part that the one before left; none for all of it."""
 
     def of(self, value: Any) -> Any:
-        """The part of the value of that input."""
+        """The part of the value of that input: an array where it is cut, for variables are in somebody's memory."""
+        value = np.asarray(value) if self.slices else value
         for axis, start, stop in self.slices:
             value = value[(slice(None),) * axis + (slice(start, stop),)]
         return value
