@@ -171,6 +171,10 @@ class Lowering:
         ref = self.spec.TaskRef(key)
         return ref if item is None else self.spec.Task(None, pick, ref, item)
 
+    def _listed(self, parts: list[Any]) -> Any:
+        """The pieces of several operands as one argument of a task."""
+        return parts if all(type(one) is list for one in parts) else self.spec.List(*parts)
+
     def _task(self, key: Any, function: Any, *args: Any) -> Any:
         self.graph[key] = self.spec.Task(key, function, *args)
         return key
@@ -231,7 +235,7 @@ class Lowering:
         function = run_loop if stage.loop.writes else run_sum
         leaf, keys = bound.leaf_tiles[mesh], []
         for shard, (start, stop) in enumerate(bound.shards[mesh]):
-            parts = self.spec.List(*[self._rows(one, shard, start, stop) for one in stage.rows])
+            parts = self._listed([self._rows(one, shard, start, stop) for one in stage.rows])
             call = (function, kernel, start, stop - start, leaf, totals, how, parts, arguments)
             keys.append(self._task(self.key(name, shard), *self._gated(stage, shard), *call))
             if stage in self.leaving:
@@ -278,7 +282,7 @@ class Lowering:
         dtypes = [node.type.dtype for node, cut in zip(stage.inputs, order, strict=True) if not cut]
         totals = self.bound.totals()
         key = self._task(
-            self.key("program", 0), run_one, stage.kernel, totals, order, how, self.spec.List(*parts), arguments, dtypes
+            self.key("program", 0), run_one, stage.kernel, totals, order, how, self._listed(parts), arguments, dtypes
         )
         self._place(stage.results, key)
 

@@ -17,6 +17,8 @@ INPUT_SECONDS = 2e-4
 """What one more input of a task costs, however small: it is asked for, sent and unpacked."""
 BYTES_PER_SECOND = 5e8
 """How quickly one worker takes in the results of others: unpacked, copied and added."""
+JOIN_SECONDS = 5e-4
+"""What a task costs the scheduler, which serves one at a time."""
 CHOICES = (2, 4, 8, 16, 32, 64)
 
 
@@ -27,15 +29,15 @@ def fan_in(count: int, size: int) -> int:
     large ones by few.
 
     >>> fan_in(1000, 1_000), fan_in(1000, 1_000_000), fan_in(1000, 100_000_000)
-    (32, 4, 2)
+    (64, 16, 4)
     """
     return min(CHOICES, key=lambda most: seconds(count, size, most))
 
 
 def seconds(count: int, size: int, most: int) -> float:
-    """How long it takes to join `count` results of `size` bytes by `most` at a time, where all workers are free."""
+    """How long it takes to join `count` results of `size` bytes by `most` at a time, where workers are free."""
     total = 0.0
     while count > 1:
-        total += TASK_SECONDS + min(count, most) * (INPUT_SECONDS + size / BYTES_PER_SECOND)
-        count = -(-count // most)
+        inputs, count = min(count, most), -(-count // most)
+        total += TASK_SECONDS + inputs * (INPUT_SECONDS + size / BYTES_PER_SECOND) + count * JOIN_SECONDS
     return total
