@@ -118,6 +118,7 @@ class Assembly:
             one for user in self.phases.needed for one in read_operands(user) if phase.get(user) is not phase.get(one)
         )
         """The whole nodes that another stage reads, and the outputs."""
+        self.last = self._last()
 
     def run(self) -> tuple[Stage, ...]:
         """All stages, in an order in which they can run."""
@@ -142,9 +143,10 @@ class Assembly:
     def _whole(self, phase: Whole, before: tuple[LoopStage, ...]) -> WholeStage | None:
         """A whole phase after the loops `before`; None where nothing is left to do in it."""
         nodes = phase.nodes
-        results = tuple(node for node in nodes if node not in self.replicated and node in self.leaving)
-        if phase.level == 0:
-            results += tuple(node for node in nodes if node in self.replicated and node in self.asked)
+        results = self._results(phase)
+        if phase is self.last:
+            early = (node for one in self.phases.whole[0] for node in one.nodes)
+            results += tuple(node for node in early if node in self.replicated and node in self.asked)
         if not results:
             return None
         wanted = self._closure(results, set(nodes) - self.replicated)
@@ -175,6 +177,16 @@ class Assembly:
         )
         order = self.emitter.numbers.__getitem__
         return tuple(sorted(own, key=order)), tuple(sorted(given, key=order))
+
+    def _results(self, phase: Whole) -> tuple[Node, ...]:
+        """What only this phase computes for others."""
+        return tuple(node for node in phase.nodes if node not in self.replicated and node in self.leaving)
+
+    def _last(self) -> Whole:
+        """The phase whose task also returns the outputs that every stage can compute for itself, such as the number of
+        the next step: one that has a task anyway, if there is any."""
+        common = [one for level in self.phases.whole for one in level if not one.lane]
+        return next((one for one in reversed(common) if self._results(one)), common[0])
 
     def _closure(self, nodes: Iterable[Node], inside: Iterable[Node]) -> set[Node]:
         """`nodes` and all that they are computed from within `inside`."""

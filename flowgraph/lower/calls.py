@@ -98,6 +98,11 @@ def join_stacks(merges: Any, stacks: Any) -> list[Any]:
     return join(merges, stacks)
 
 
+def whole_of(value: Any) -> Any:
+    """A value that is an argument of tasks, as the result of one."""
+    return value
+
+
 def pick(values: Sequence[Any], number: int) -> Any:
     """One result of a task that has several."""
     return values[number]
@@ -105,9 +110,8 @@ def pick(values: Sequence[Any], number: int) -> Any:
 
 def assemble(parts: Sequence[Any], item: int | None, axis: int | None) -> Any:
     """The value of an output from the results of the tasks that have it."""
-    if item is not None:
-        return parts[0][item]
-    return np.concatenate(parts, axis or 0) if len(parts) > 1 else parts[0]
+    own = parts if item is None else [one[item] for one in parts]
+    return np.concatenate(own, axis or 0) if len(own) > 1 else own[0]
 
 
 def assemble_pieces(parts: Sequence[Any], dtype: Any) -> Any:
