@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Self
 
 from flowgraph.errors import UsageError
 
@@ -52,7 +52,7 @@ class Mesh:
             raise UsageError(f"the axis {name!r} of a mesh", f"the mesh has {known}", f"Add it: Mesh(..., {name}=2).")
         return self.axes[name]
 
-    def __enter__(self) -> Mesh:
+    def __enter__(self) -> Self:
         _IN_FORCE.meshes.append(self)
         return self
 

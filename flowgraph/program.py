@@ -37,6 +37,8 @@ class Program:
     def __init__(self, graph: Graph, states: Mapping[int, int] | None = None, recompute: bool = False) -> None:
         self.graph = graph
         """As it was given: inputs in the order in which values are fed."""
+        self.states = dict(states or {})
+        """For each output that is the next value of an input, that input."""
         wishes = _wishes(graph)
         optimised = optimise(graph)
         self.split: Split | None = None

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flowgraph.factors import Axis
 from flowgraph.graph import ITEM, Graph, Node, operand_types
 from flowgraph.op import shape_only
 from flowgraph.partition.layout import Layouts
-from flowgraph.schedule import TILE_BYTES
+from flowgraph.schedule import HEAVY_BYTES, HEAVY_ROWS, TILE_BYTES, TILE_ROWS
 from flowgraph.types import Size, TensorType
 
 
@@ -95,10 +94,28 @@ class StageWork:
     """Bytes of rows that a later loop of the stage reads again."""
     again: Amount = field(default_factory=Amount)
     """The operations that compute them once more, where they are not stored."""
+    received: Amount = field(default_factory=Amount)
+    """Bytes of rows from other stages, which are held until the last loop has read them."""
     gathered: float = 0.0
     """Bytes of rows that are needed as a whole, and of results."""
     row_bytes: float = 0.0
     """Bytes of one row of everything that is alive in a tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A node whose value is held from task to task."""
+
+    node: Node
+    bytes: float
+    rows: bool
+    """Whether each piece of the rows has its own part of it."""
+    model: bool
+    """Whether each piece of the weights has."""
+
+    def on(self, grid: Grid) -> float:
+        """Its bytes at one place of a grid."""
+        return self.bytes / (grid.data if self.rows else 1) / (grid.model if self.model else 1)
 
 
 @dataclass
@@ -122,8 +139,12 @@ class Work:
     """The number of rows."""
     levels: int = 1
     """How many loops over the rows follow one another."""
-    largest: tuple[float, Node | None] = (0.0, None)
-    """The node that holds most bytes that no cut makes smaller."""
+    holders: list[Holder] = field(default_factory=list)
+    """What memory is needed for."""
+
+    def culprit(self, grid: Grid) -> Holder | None:
+        """What holds most bytes on a worker."""
+        return max(self.holders, key=lambda one: one.on(grid), default=None)
 
 
 @dataclass(frozen=True)
@@ -200,6 +221,8 @@ class _Adder:
         self.moved: set[tuple[str, Node]] = set()
         self.crossed: set[tuple[Node, int]] = set()
         self.stored: set[Node] = set()
+        self.made: list[tuple[StageWork, int, float, bool]] = []
+        """(stage, loop, operations, whether weights cut it) of each node that makes rows."""
 
     def run(self) -> Work:
         self._count_rows()
@@ -212,7 +235,17 @@ class _Adder:
         for node in dict.fromkeys(self.graph.outputs):
             self._output(node, kept.get(node))
         self.work.levels = max(self.level.values(), default=0) + 1
+        self._again()
         return self.work
+
+    def _again(self) -> None:
+        """Add up what a later loop would have to compute once more: all that the first of its stage makes."""
+        for stage in self.work.stages:
+            own = [one for one in self.made if one[0] is stage]
+            first = min((level for _, level, _, _ in own), default=0)
+            for _, level, flops, model in own if stage.stored.total else ():
+                if level == first:
+                    stage.again.add(flops, True, model)
 
     def _count_rows(self) -> None:
         for node in self.graph.nodes():
@@ -236,11 +269,10 @@ class _Adder:
             return
         nbytes, cut = self._bytes(node), self._cut(self.model, node)
         self._stage(node).state.add(nbytes, False, cut)
-        self._weigh(nbytes, node)
+        self._held(node, nbytes, False, cut)
 
-    def _weigh(self, nbytes: float, node: Node) -> None:
-        if nbytes > self.work.largest[0]:
-            self.work.largest = (nbytes, node)
+    def _held(self, node: Node, nbytes: float, rows: bool, model: bool) -> None:
+        self.work.holders.append(Holder(node, nbytes, rows, model))
 
     def _node(self, node: Node) -> None:
         stage, nbytes = self._stage(node), self._bytes(node)
@@ -254,14 +286,15 @@ class _Adder:
         stage.flops.add(flops, rows, model)
         stage.written.add(nbytes, rows and not self.rows.contracts(node), model and not self.model.contracts(node))
         if self.rows.contracts(node):
-            stage.partial.add(nbytes, False, model and not self.model.contracts(node))
+            cut = model and not self.model.contracts(node)
+            stage.partial.add(nbytes, False, cut)
+            self._held(node, nbytes, False, cut)
             self.work.combined += nbytes
         elif rows:
             stage.row_bytes += nbytes / self.work.rows
-            if self.level[node] == 0:
-                stage.again.add(flops, rows, model)
+            self.made.append((stage, self.level[node], flops, model))
         else:
-            self._weigh(nbytes, node)
+            self._held(node, nbytes, False, model and not self.model.contracts(node))
         if self.model.contracts(node):
             self.work.reduced += nbytes
 
@@ -299,16 +332,24 @@ class _Adder:
             self.crossed.add((operand, own))
             self.work.borders += nbytes
         if rows and not leaf and user in self.rows.choices and self.level[user] > self.level[operand]:
-            if operand not in self.stored and operand.op.view is None:
-                self.stored.add(operand)
-                self._stage(user).stored.add(nbytes, True, model)
+            self._store(operand, user, nbytes, model)
         if rows and user not in self.rows.choices and self._once("gather rows", operand):
             self.work.exchanged += 0.0 if leaf else nbytes
             self._stage(user).gathered += nbytes
-            self._weigh(nbytes, operand)
+            self._held(operand, nbytes, False, model)
         if not rows and not leaf and user in self.rows.choices and self._once("spread", operand):
             self.work.spread += nbytes
         self._hand_model(operand, user, nbytes, model, leaf)
+
+    def _store(self, operand: Node, user: Node, nbytes: float, model: bool) -> None:
+        """Count rows that wait for the loop of `user`."""
+        if operand in self.stored or operand.op.view is not None:
+            return
+        self.stored.add(operand)
+        other = self.stage_of.get(operand, -1) != self.stage_of.get(user, -1)
+        stage = self._stage(user)
+        (stage.received if other else stage.stored).add(nbytes, True, model)
+        self._held(operand, nbytes, True, model)
 
     def _hand_model(self, operand: Node, user: Node, nbytes: float, model: bool, leaf: bool) -> None:
         """What the pieces of cut weights hand one another: they read the same piece, a part, or the whole."""
@@ -360,11 +401,6 @@ def _made(node: Node) -> Node:
     return node.inputs[0] if node.op is ITEM else node
 
 
-def leading(axis: Axis) -> str | None:
-    """The factor along which an axis may be cut."""
-    return axis.factors[0] if axis.factors and axis.kind == "free" else None
-
-
 def predict(work: Work, grid: Grid, workers: int, rates: Rates) -> Cost:
     """What `work` costs on `workers` workers where everything is cut as `grid` says."""
     used = min(workers, grid.places)
@@ -414,16 +450,19 @@ def _memory(work: Work, grid: Grid, each: int) -> dict[str, float]:
         new = stage.updated.whole + stage.updated.model / grid.model * lanes
         partial = 2 * each * (stage.partial.whole + stage.partial.model / grid.model)
         under_way = min(grid.stages - number, grid.batches) / grid.batches if grid.stages > 1 else 1.0
-        stored = 0.0 if grid.recompute else stage.stored.each(grid.data, grid.model) * each * under_way
-        tile = each * min(TILE_BYTES, stage.row_bytes * work.rows / (grid.data * grid.batches))
+        stored = stage.received.each(grid.data, grid.model)
+        stored += 0.0 if grid.recompute else stage.stored.each(grid.data, grid.model)
+        least = HEAVY_ROWS if stage.partial.total >= HEAVY_BYTES else TILE_ROWS[0]
+        rows = work.rows / (grid.data * grid.batches)
+        tile = stage.row_bytes * min(rows, max(TILE_BYTES / max(stage.row_bytes, 1.0), least))
         found.append(
             {
                 "weights": held,
                 "new weights": new,
                 "partials": partial,
-                "stored rows": stored,
+                "stored rows": stored * each * under_way,
                 "whole values": stage.gathered,
-                "tiles": tile,
+                "tiles": tile * each,
             }
         )
     found.sort(key=lambda one: -sum(one.values()))
