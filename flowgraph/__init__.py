@@ -90,12 +90,15 @@ from flowgraph.state import Variable as Variable, function as function
 from flowgraph.tensor import Tensor as Tensor
 
 if _TYPE_CHECKING:
-    from flowgraph import compat as compat, keras as keras, session as session, train as train
+    from flowgraph import compat as compat, keras as keras, planner as planner, session as session, train as train
+    from flowgraph.planner import Plan as Plan, plan as plan
     from flowgraph.session import *
     from flowgraph.train import History as History, fit as fit
 
-_LATE_MODULES = ("compat", "keras", "session", "train")
+_LATE_MODULES = ("compat", "keras", "planner", "session", "train")
 """Imported when they are first asked for, so that importing flowgraph stays quick."""
+_LATE = {"History": "train", "Plan": "planner", "fit": "train", "plan": "planner"}
+"""Names that are, and the modules that they are of."""
 
 _spellings.take(_modules[__name__])
 
@@ -121,8 +124,8 @@ def __getattr__(name: str) -> _Any:
 
 
 def _late(name: str) -> _Any:
-    if name in ("History", "fit"):
-        return getattr(_import_module("flowgraph.train"), name)
+    if name in _LATE:
+        return getattr(_import_module(f"flowgraph.{_LATE[name]}"), name)
     if not name.startswith("_"):
         if _spellings.has(name):
             return _spellings.find(name)
@@ -134,4 +137,4 @@ def _late(name: str) -> _Any:
 
 def __dir__() -> list[str]:
     late = _import_module("flowgraph.session").__all__
-    return sorted({*globals(), *_LATE_MODULES, *late, "History", "fit", *_spellings.names()})
+    return sorted({*globals(), *_LATE_MODULES, *late, *_LATE, *_spellings.names()})

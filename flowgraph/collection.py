@@ -23,7 +23,7 @@ import numpy as np
 
 from flowgraph import run
 from flowgraph.context import Hooks
-from flowgraph.eager import BINDINGS, compiled, cone, evaluate
+from flowgraph.eager import BINDINGS, compiled, cone, evaluate, recomputes
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.graph import INPUT, ITEM, Graph, Node, make_input, structure
 from flowgraph.leaves import Shared
@@ -168,7 +168,7 @@ def run_alone(recipe: Recipe, values: Sequence[Any]) -> Any:
             value = Parts(arrays, value.type) if value.type.shape else arrays[0]
         leaves.append(value)
     graph, _ = _graph([recipe])
-    entry = BINDINGS.get(structure(graph), lambda: compiled(graph))
+    entry = BINDINGS.get((structure(graph), recomputes()), lambda: compiled(graph))
     (result,) = entry.run(leaves, scheduler="synchronous")
     return np.asarray(result)
 
@@ -187,7 +187,7 @@ def optimize(graph: Any, keys: Any) -> dict[Any, Any]:
         for name, value in recipe.leaves:
             leaves[name] = value.at(next(rest)) if isinstance(value, DaskRows) else value
     merged, names = _graph([recipe for recipe, _ in found.values()])
-    entry = BINDINGS.get(structure(merged), lambda: compiled(merged))
+    entry = BINDINGS.get((structure(merged), recomputes()), lambda: compiled(merged))
     values = entry.extended([leaves[name] for name in names])
     counts = entry.program.row_counts(values, entry.rows)
     workers = max(recipe.workers for recipe, _ in found.values())

@@ -20,6 +20,7 @@ from flowgraph.errors import ShapeError
 from flowgraph.graph import STAGE, Graph, Node, lane_of, toposort, value_bytes
 from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
 from flowgraph.lower import Bound, Lowering, Result, assemble, lower_value, lower_window, new_token, run_here
+from flowgraph.mesh import current_placement
 from flowgraph.partition import Layouts, Split, choose_rows, insert, known_layouts, rows_of, split
 from flowgraph.passes import optimise
 from flowgraph.run import Executor, resolve
@@ -33,9 +34,11 @@ SHARD_TILES = 8
 class Program:
     """A compiled graph. `run` computes its outputs; `source()` shows the kernels."""
 
-    def __init__(self, graph: Graph, states: Mapping[int, int] | None = None) -> None:
+    def __init__(self, graph: Graph, states: Mapping[int, int] | None = None, recompute: bool = False) -> None:
         self.graph = graph
         """As it was given: inputs in the order in which values are fed."""
+        self.states = dict(states or {})
+        """For each output that is the next value of an input, that input."""
         wishes = _wishes(graph)
         optimised = optimise(graph)
         self.split: Split | None = None
@@ -52,7 +55,7 @@ class Program:
         meshes = {n: rows[1].mesh for n in optimised.nodes() if (rows := rows_of(layouts.produced(n))) is not None}
         partial = {n: layouts.choices[n].cut.mesh for n in layouts.choices if layouts.contracts(n)}
         self.plan = schedule(optimised, meshes, partial, self.static_rows)
-        self.parts = insert(optimised, layouts)
+        self.parts = replace(insert(optimised, layouts), recompute=recompute)
         self.phases = stages(self.parts)
         self.emitter = Emitter(self.parts, self.plan, self.phases)
         self.meshes = tuple(self.emitter.meshes)
@@ -222,7 +225,9 @@ class Program:
         Where rows come in at least so many `chunks`, shards follow these: then one shard needs few of them at a time.
         """
         unit = self.plan.tile[mesh] * leaf
-        wish = self.wishes.get(mesh)
+        wish, planned = self.wishes.get(mesh), current_placement()
+        if wish is None and planned is not None:
+            wish = planned.rows
         if wish is None:
             heavy = self.plan.partial_bytes[mesh] >= HEAVY_BYTES  # each shard holds a few copies of the partial results
             least = self.plan.tile[mesh] * SHARD_TILES

@@ -203,5 +203,5 @@ class _Loops:
         """Whether a loop reads the rows of `node` that an earlier loop, or one of another lane, has stored."""
         if self.levels.crosses(node, lane):
             return True
-        earlier = self.level[node] < number
+        earlier = self.level[node] < number and not self.parts.recompute
         return earlier and node.op not in (SPREAD, BEFORE) and self.levels.worth_storing(node)

@@ -60,6 +60,8 @@ class Partitioned:
     """For each node, the node of the unpartitioned graph that it stands for."""
     carries: frozenset[Node] = frozenset()
     """The nodes that compute what pieces of a running axis hand on."""
+    recompute: bool = False
+    """Whether a loop computes rows again that an earlier one of its lane could store for it."""
 
     def mesh(self, node: Node) -> str | None:
         """The mesh axis over which `node` works piece by piece; None: it works on the whole."""

@@ -13,7 +13,7 @@ import numpy as np
 from flowgraph import tree
 from flowgraph.apply import convert, recorded
 from flowgraph.context import ACTIVE
-from flowgraph.eager import compiled, evaluate
+from flowgraph.eager import Compiled, compiled, evaluate
 from flowgraph.errors import UsageError
 from flowgraph.graph import FOREVER, Node, make_input, toposort
 from flowgraph.leaves import Shared
@@ -54,8 +54,12 @@ class Traced:
         graph, self.captured = trace.closed(self.outputs, [*leaves, *trace.variables.values()])
         self.drawn = frozenset(node for node in self.captured if is_drawn(node))
         self.since = min((node.since for node in self.captured), default=FOREVER)
-        self.entry = compiled(graph)
-        self.count = len(outputs)
+        self.graph, self.count = graph, len(outputs)
+
+    @functools.cached_property
+    def entry(self) -> Compiled:
+        """What runs the graph, compiled when it is first asked for."""
+        return compiled(self.graph)
 
     def call(self, tensors: Sequence[Tensor], client: Any, scheduler: Any) -> Any:
         """Run the program: results as tensors, assignments committed together."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.eager import compiled
+from flowgraph.context import ACTIVE
+from flowgraph.eager import Compiled, compiled
 from flowgraph.errors import GradientError, ShapeError, UsageError
 from flowgraph.graph import Graph, Node, lane_of, make_input
 from flowgraph.kernel import Kernel
@@ -17,6 +18,7 @@ from flowgraph.leaves import scalar
 from flowgraph.ops.shape import concat, reshape
 from flowgraph.ops.shard import with_wishes
 from flowgraph.partition import MESHES
+from flowgraph.program import Program
 from flowgraph.reverse import gradient
 from flowgraph.state import Trace, Variable, is_drawn, trace_into, value_of
 from flowgraph.tensor import Tensor, tensor_of
@@ -92,9 +94,20 @@ class Step:
             graph, keys = self._traced(loss)
         first = len(self.batch)
         states = {1 + number: first + number for number in range(len(self.states))}
-        # A part of a batch would be a part of all rows.
-        self.entry = compiled(_drawn_anew(graph, keys, graph.inputs[first + len(states) - 1]), False, states)
-        self.program = self.entry.program
+        self.graph = _drawn_anew(graph, keys, graph.inputs[first + len(states) - 1])
+        """What a step computes, before it is compiled."""
+        self.kept = states
+        """For each output that is the next value of a state, the input that is its value."""
+
+    @cached_property
+    def entry(self) -> Compiled:
+        """What runs a step, compiled when it is first asked for."""
+        return compiled(self.graph, False, self.kept)  # not by parts: part of a batch would be part of all rows
+
+    @property
+    def program(self) -> Program:
+        """The program of a step."""
+        return self.entry.program
 
     def _traced(self, loss: Callable[..., Any]) -> tuple[Graph, list[Node]]:
         """The graph of a step, and the keys of its random draws; notes what the loss takes from outside."""
@@ -125,7 +138,11 @@ class Step:
         return graph, drawn
 
     def _loss(self, loss: Callable[..., Any], batch: Sequence[Tensor]) -> Tensor:
-        value = loss(*batch)
+        lane = ACTIVE.lane
+        try:
+            value = loss(*batch)
+        finally:
+            ACTIVE.lane = lane  # a plan may have moved it on; the update is in the lane of what it updates
         if not isinstance(value, Tensor) or value.shape != () or value.dtype.kind != "f":
             found = f"{value.type}" if isinstance(value, Tensor) else type(value).__name__
             raise ShapeError("to train on a loss", f"it returned {found}, not a real scalar", "Return a mean or a sum.")
