@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from flowgraph.graph import ITEM, Node, lane_of, value_bytes
 from flowgraph.op import shape_only
-from flowgraph.partition import BEFORE, COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned
+from flowgraph.partition import BEFORE, COMBINE, COMMUNICATION, GATHER, PORTION, SPREAD, Partitioned
 
 Lane = tuple[tuple[str, int], ...]
 
@@ -46,7 +46,7 @@ class Levels:
         for node in needed:
             lane = self.lane(node)
             own = max((self._available(one, lane, node) for one in read_operands(node)), default=0)
-            self.level[node] = own + (node.op in (COMBINE, GATHER) and not is_whole_leaf(node))
+            self.level[node] = own + (node.op in (COMBINE, GATHER, PORTION) and not is_whole_leaf(node))
 
     def lane(self, node: Node) -> Lane:
         """The lane whose tasks compute `node`; leaves are everywhere.
@@ -76,7 +76,7 @@ class Levels:
 
     def _available(self, node: Node, lane: Lane, user: Node) -> int:
         """The level from which on tasks of `lane` can read `node`."""
-        if node.is_leaf or self.lane(node) == lane or is_whole_leaf(node):
+        if node.is_leaf or self.lane(node) == lane or is_whole_leaf(node) or user.op is PORTION:
             return self.level[node]
         if self.parts.mesh(node) is None:  # whole phases of the common lane come first, and all before loops
             early = not self.lane(node) or self.parts.mesh(user) is not None

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.graph import Node
-from flowgraph.kernel import Loop, LoopStage, OneStage, RowArgument, WholeStage, clean, is_whole_leaf
+from flowgraph.kernel import Excerpt, Lane, Loop, LoopStage, OneStage, RowArgument, WholeStage, clean, is_whole_leaf
 from flowgraph.lower.calls import (
     Bound,
     assemble,
@@ -29,6 +29,7 @@ from flowgraph.lower.calls import (
     run_one,
     run_sum,
     run_whole,
+    take,
 )
 from flowgraph.lower.flow import gates
 from flowgraph.lower.single import piece_arguments
@@ -70,6 +71,9 @@ class Lowering:
         self.changed: set[Node] = set()
         """The inputs whose values are no longer those that were given: states of a later step."""
         self.stacks: dict[Loop, list[Any]] = {}
+        """For each loop: the tasks that have its partial results, or what is combined of them as a whole."""
+        self.portions: dict[tuple[Loop, Lane], list[Any]] = {}
+        """The tasks that have the portions of a lane."""
         self.gates = gates(bound.stages)
         self.leaving = {last for last, _ in self.gates.values()}
         self.numbers = {node: number for number, node in enumerate(bound.values)}
@@ -117,7 +121,7 @@ class Lowering:
         kept = {node: ref for node, ref in self.values.items() if node.is_leaf and node not in updates}
         self.values = kept | whole
         self.changed.update(updates)
-        self.places, self.stored, self.stacks, self.state_rows = {}, {}, {}, rows
+        self.places, self.stored, self.stacks, self.portions, self.state_rows = {}, {}, {}, {}, rows
         self.step += 1
 
     def _carried(self, state: Node, new: Node) -> list[Any] | None:
@@ -199,12 +203,24 @@ class Lowering:
                 self._task(self.key(f"{name}-done", shard), run_nothing, self.spec.TaskRef(key))
             if not stage.loop.writes:
                 stacks.append(key)
-            elif stage.merges:
+            elif stage.loop.partials:
                 stacks.append(self._task(self.key(f"{name}-partial", shard), pick, self.spec.TaskRef(key), 0))
             for number, node in enumerate(stage.loop.writes, 1):
                 own = self._task(self.key(f"{name}-rows{number}", shard), pick, self.spec.TaskRef(key), number)
                 self.stored.setdefault(node, []).append(own)
-        self.stacks[stage.loop] = self._joined(stage, stacks)
+        self.stacks[stage.loop] = self._joined(name, stage.merges, self._taken(f"{name}-main", stage.main, stacks))
+        for number, (lane, excerpt) in enumerate(stage.excerpts.items()):
+            part = f"{name}-portion{number}"
+            taken = self._taken(part, excerpt, stacks)
+            self.portions[stage.loop, lane] = self._joined(part, excerpt.merges, taken)
+
+    def _taken(self, name: str, excerpt: Excerpt | None, stacks: list[Any]) -> list[Any]:
+        """What is combined of each shard's partial results."""
+        if excerpt is None or not excerpt.entries:
+            return stacks if excerpt is None else []
+        shared = self._shared(f"{name}-entries", 0, excerpt)
+        refs = map(self.spec.TaskRef, stacks)
+        return [self._task(self.key(name, shard), take, shared, one) for shard, one in enumerate(refs)]
 
     def _gated(self, stage: LoopStage, shard: int) -> tuple[Any, ...]:
         """What to call first, where a micro-batch must wait until another has left the stage of a pipeline."""
@@ -236,21 +252,24 @@ class Lowering:
             return self.spec.List(self.spec.TaskRef(self.state_rows[how.node][shard]))
         return self._pieces(how.node, start * how.times, stop * how.times, how.axis)
 
-    def _joined(self, stage: LoopStage, stacks: list[Any]) -> list[Any]:
+    def _joined(self, name: str, merges: Any, stacks: list[Any]) -> list[Any]:
         """A tree of joins over the shards, until few enough are left for one task."""
         level = 0
         while len(stacks) > FAN_IN:
             stacks = [
                 self._task(
-                    self.key(f"{stage.kernel.name}-join{level}", number),
+                    self.key(f"{name}-join{level}", number),
                     join_stacks,
-                    stage.merges,
+                    merges,
                     self._refs(stacks[first : first + FAN_IN]),
                 )
                 for number, first in enumerate(range(0, len(stacks), FAN_IN))
             ]
             level += 1
         return stacks
+
+    def _portions(self, stage: LoopStage, lane: Lane) -> Any:
+        return self.spec.List(stage.excerpts[lane].merges, self._refs(self.portions[stage.loop, lane]))
 
     def _whole(self, stage: WholeStage) -> None:
         own = [one for one in stage.loops if one.merges]
@@ -263,6 +282,7 @@ class Lowering:
             self.spec.List(*[self._refs(self.stacks[one.loop]) for one in own]),
             self.spec.List(*[self._refs(self.stored[node]) for node, _ in stage.gathered]),
             [axis for _, axis in stage.gathered],
+            self.spec.List(*[self._portions(one, stage.phase.lane) for one in stage.portions]),
             self._arguments(stage.arguments),
         )
         for number, node in enumerate(stage.results):
