@@ -246,10 +246,6 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
 def check_variables(variables: Sequence[Any]) -> None:
     """Raise UsageError unless these are different variables of real or complex numbers."""
     for one in variables:
