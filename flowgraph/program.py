@@ -21,7 +21,7 @@ from flowgraph.graph import STAGE, Graph, Node, lane_of, toposort, value_bytes
 from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
 from flowgraph.lower import Bound, Lowering, Result, assemble, lower_value, lower_window, new_token, run_here
 from flowgraph.mesh import current_placement
-from flowgraph.partition import Layouts, Split, choose_rows, insert, known_layouts, rows_of, split
+from flowgraph.partition import Layouts, Split, choose_rows, insert, known_layouts, narrow, rows_of, split
 from flowgraph.passes import optimise
 from flowgraph.run import Executor, resolve
 from flowgraph.schedule import HEAVY_BYTES, schedule
@@ -46,6 +46,7 @@ class Program:
         if any(node.op.name == "shard" for node in optimised):
             self.split = split(optimised, states)
             optimised = optimise(self.split.graph)
+        optimised = narrow(optimised)
         layouts = known_layouts(optimised)
         self.static_rows: dict[str, int] = {}
         """Numbers of rows that the graph itself fixes, where its lengths could not be left open."""

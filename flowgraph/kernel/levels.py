@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from flowgraph.graph import ITEM, Node, lane_of, value_bytes
 from flowgraph.op import shape_only
-from flowgraph.partition import BEFORE, COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned
+from flowgraph.partition import BEFORE, COMBINE, COMMUNICATION, GATHER, PORTION, SPREAD, Partitioned
 
 Lane = tuple[tuple[str, int], ...]
 
@@ -49,7 +49,7 @@ class Levels:
             self._weigh(node)
             lane = self.lane(node)
             own = max((self._available(one, lane, node) for one in read_operands(node)), default=0)
-            self.level[node] = own + (node.op in (COMBINE, GATHER) and not is_whole_leaf(node))
+            self.level[node] = own + (node.op in (COMBINE, GATHER, PORTION) and not is_whole_leaf(node))
 
     def worth_storing(self, node: Node) -> bool:
         """Whether writing and reading back the rows of `node` is faster than computing them again from others such."""
@@ -104,7 +104,7 @@ class Levels:
 
     def _available(self, node: Node, lane: Lane, user: Node) -> int:
         """The level from which on tasks of `lane` can read `node`."""
-        if node.is_leaf or self.lane(node) == lane or is_whole_leaf(node):
+        if node.is_leaf or self.lane(node) == lane or is_whole_leaf(node) or user.op is PORTION:
             return self.level[node]
         if self.parts.mesh(node) is None:  # whole phases of the common lane come first, and all before loops
             early = not self.lane(node) or self.parts.mesh(user) is not None

@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 
 from flowgraph.graph import Node
-from flowgraph.kernel import Kernel, Loop, LoopStage, OneStage, Rows, Stage, clean, complete, is_whole_leaf, join
+from flowgraph.kernel import (
+    Excerpt,
+    Kernel,
+    Loop,
+    LoopStage,
+    OneStage,
+    Rows,
+    Stage,
+    clean,
+    complete,
+    is_whole_leaf,
+    join,
+)
 from flowgraph.sources import pieces, resolve
 
 
@@ -79,11 +91,17 @@ def run_one(kernel: Kernel, totals: Any, order: Any, how: Any, parts: Any, argum
     return kernel(*totals, *[next(rows) if cut else next(whole) for cut in order])
 
 
-def run_whole(kernel: Kernel, totals: Any, merges: Any, stacks: Any, gathered: Any, axes: Any, arguments: Any) -> Any:
-    """One whole phase: complete the partial results, join what was gathered, compute."""
+def run_whole(
+    kernel: Kernel, totals: Any, merges: Any, stacks: Any, gathered: Any, axes: Any, portions: Any, arguments: Any
+) -> Any:
+    """One whole phase: complete the partial results, join what was gathered, compute.
+
+    `portions` are partial results too: pairs (merges, stacks), whose entries the kernel takes one by one.
+    """
     states = [complete(merge, own) for merge, own in zip(merges, stacks, strict=True)]
+    taken = [one for merge, own in portions for one in complete(merge, own)]
     whole = [np.concatenate(own, axis) if len(own) > 1 else own[0] for own, axis in zip(gathered, axes, strict=True)]
-    return kernel(*totals, *map(settled, states), *map(settled, whole), *map(settled, arguments))
+    return kernel(*totals, *map(settled, [*states, *whole, *taken, *arguments]))
 
 
 def settled(value: Any) -> Any:
@@ -91,6 +109,11 @@ def settled(value: Any) -> Any:
     if isinstance(value, list):
         return [settled(one) for one in value]
     return np.require(value, requirements=["C", "A"]) if isinstance(value, np.ndarray) else value
+
+
+def take(excerpt: Excerpt, stack: Any) -> Any:
+    """What is combined of the partial results of one shard."""
+    return excerpt.of(stack)
 
 
 def join_stacks(merges: Any, stacks: Any) -> list[Any]:
@@ -141,17 +164,19 @@ def run_here(bound: Bound) -> list[Any]:
             stack, *written = run_loop(
                 stage.kernel, 0, total, bound.leaf_tiles[mesh], bound.totals(), how, parts, arguments
             )
-            stacks[stage.loop] = [stack]
+            stacks[stage.loop] = stack
             stored.update(zip(stage.loop.writes, written, strict=True))
         else:
             own = [one for one in stage.loops if one.merges]
+            lane = stage.phase.lane
             results = run_whole(
                 stage.kernel,
                 bound.totals(),
                 [one.merges for one in own],
-                [stacks[one.loop] for one in own],
+                [[stacks[one.loop] if one.main is None else one.main.of(stacks[one.loop])] for one in own],
                 [[stored[node]] for node, _ in stage.gathered],
                 [axis for _, axis in stage.gathered],
+                [(e.merges, [e.of(stacks[one.loop])]) for one in stage.portions for e in (one.excerpts[lane],)],
                 arguments,
             )
             values.update(zip(stage.results, results, strict=True))

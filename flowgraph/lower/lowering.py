@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.graph import Node, value_bytes
-from flowgraph.kernel import Loop, LoopStage, OneStage, RowArgument, WholeStage, clean, is_whole_leaf
+from flowgraph.kernel import Excerpt, Lane, Loop, LoopStage, OneStage, RowArgument, WholeStage, clean, is_whole_leaf
 from flowgraph.lower.calls import (
     Bound,
     assemble,
@@ -29,6 +29,7 @@ from flowgraph.lower.calls import (
     run_one,
     run_sum,
     run_whole,
+    take,
     whole_of,
 )
 from flowgraph.lower.flow import gates
@@ -80,6 +81,9 @@ class Lowering:
         self.changed: set[Node] = set()
         """The inputs whose values are no longer those that were given: states of a later step."""
         self.stacks: dict[Loop, Result] = {}
+        """For each loop: the tasks that have its partial results, or what is combined of them as a whole."""
+        self.portions: dict[tuple[Loop, Lane], Result] = {}
+        """The tasks that have the portions of a lane."""
         self.gates = gates(bound.stages)
         self.leaving = {last for last, _ in self.gates.values()}
         self.numbers = {node: number for number, node in enumerate(bound.values)}
@@ -139,7 +143,8 @@ class Lowering:
         kept = {node: ref for node, ref in self.values.items() if node.is_leaf and node not in updates}
         self.values = kept | whole
         self.changed.update(updates)
-        self.places, self.beside, self.stored, self.stacks, self.state_rows = {}, {}, {}, {}, rows
+        self.places, self.beside, self.stored, self.state_rows = {}, {}, {}, rows
+        self.stacks, self.portions = {}, {}
         self.step += 1
 
     def _carried(self, state: Node, new: Node) -> Result | None:
@@ -260,10 +265,23 @@ class Lowering:
 
         stacks = Result(tuple(keys))
         if stage.loop.writes:
-            stacks = one(0, "partial") if stage.merges else Result(())
+            stacks = one(0, "partial") if stage.loop.partials else Result(())
         for number, node in enumerate(stage.loop.writes, 1):
             self.stored[node] = one(number, f"rows{number}")
-        self.stacks[stage.loop] = self._joined(stage, stacks, partial)
+        main = self._taken(f"{name}-main", stage.main, stacks)
+        self.stacks[stage.loop] = self._joined(name, stage.merges, main, partial)
+        for number, (lane, excerpt) in enumerate(stage.excerpts.items()):
+            part = f"{name}-portion{number}"
+            taken = self._taken(part, excerpt, stacks)
+            self.portions[stage.loop, lane] = self._joined(part, excerpt.merges, taken, partial)
+
+    def _taken(self, name: str, excerpt: Excerpt | None, stacks: Result) -> Result:
+        """What is combined of each shard's partial results."""
+        if excerpt is None or not excerpt.entries:
+            return stacks if excerpt is None else Result(())
+        shared = self._shared(f"{name}-entries", 0, excerpt)
+        refs = [self._ref(key, stacks.item) for key in stacks.keys]
+        return Result(tuple([self._task(self.key(name, shard), take, shared, one) for shard, one in enumerate(refs)]))
 
     def _gated(self, stage: LoopStage, shard: int) -> tuple[Any, ...]:
         """What to call first, where a micro-batch must wait until another has left the stage of a pipeline."""
@@ -297,15 +315,15 @@ class Lowering:
     def _shard_of(self, found: Result, shard: int) -> Any:
         return self.spec.List(self._ref(found.keys[shard], found.item))
 
-    def _joined(self, stage: LoopStage, stacks: Result, size: int) -> Result:
+    def _joined(self, of: str, merges: Any, stacks: Result, size: int) -> Result:
         """A tree of joins over the shards, until few enough are left for one task."""
         level, most = 0, fan_in(len(stacks.keys), size)
         while len(stacks.keys) > most:
             groups = [replace(stacks, keys=stacks.keys[i : i + most]) for i in range(0, len(stacks.keys), most)]
-            name = f"{stage.kernel.name}-join{level}"
+            name = f"{of}-join{level}"
             stacks = Result(
                 tuple(
-                    self._task(self.key(name, number), join_stacks, stage.merges, self._refs(group))
+                    self._task(self.key(name, number), join_stacks, merges, self._refs(group))
                     for number, group in enumerate(groups)
                 )
             )
@@ -319,6 +337,9 @@ class Lowering:
             self.places[node] = Result((key,), number)
             self.beside[node] = sum(sizes) - sizes[number]
 
+    def _portions(self, stage: LoopStage, lane: Lane) -> Any:
+        return self.spec.List(stage.excerpts[lane].merges, self._refs(self.portions[stage.loop, lane]))
+
     def _whole(self, stage: WholeStage) -> None:
         own = [one for one in stage.loops if one.merges]
         key = self._task(
@@ -330,6 +351,7 @@ class Lowering:
             self.spec.List(*[self._refs(self.stacks[one.loop]) for one in own]),
             self.spec.List(*[self._refs(self.stored[node]) for node, _ in stage.gathered]),
             [axis for _, axis in stage.gathered],
+            self.spec.List(*[self._portions(one, stage.phase.lane) for one in stage.portions]),
             self._arguments(stage.arguments),
         )
         self._place(stage.results, key)

@@ -134,6 +134,11 @@ class Variable:
         self._wish = None if rows is None and not axes else (rows, dict(axes or {}))
         return self
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether `shard` was asked to cut axes of it."""
+        return self._wish is not None and bool(self._wish[1])
+
     def value(self) -> Tensor:
         """The current value as a tensor."""
         return self.__flowgraph_tensor__()

@@ -120,7 +120,10 @@ no_ops_chain = no_ops
 def lowering(shards: int) -> Data:
     """Rows for so many shards. They are never read, and take no memory."""
     whole = mlp(8, 16, "tanh")
-    X, y = (np.broadcast_to(np.zeros((1, one.shape[1]), np.float32), (shards << 14, one.shape[1])) for one in (whole.X, whole.y))
+    X, y = (
+        np.broadcast_to(np.zeros((1, one.shape[1]), np.float32), (shards << 14, one.shape[1]))
+        for one in (whole.X, whole.y)
+    )
     return replace(whole, X=X, y=y, count=shards)
 
 
