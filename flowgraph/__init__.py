@@ -91,11 +91,16 @@ from flowgraph.tensor import Tensor as Tensor
 
 if _TYPE_CHECKING:
     from flowgraph import compat as compat, keras as keras, session as session, train as train
+    from flowgraph.data import read_csv as read_csv, read_parquet as read_parquet, read_zarr as read_zarr
     from flowgraph.session import *
     from flowgraph.train import History as History, fit as fit
 
 _LATE_MODULES = ("compat", "keras", "session", "train")
 """Imported when they are first asked for, so that importing flowgraph stays quick."""
+
+_LATE_NAMES = dict.fromkeys(("History", "fit"), "flowgraph.train") | dict.fromkeys(
+    ("read_csv", "read_parquet", "read_zarr"), "flowgraph.data"
+)
 
 _spellings.take(_modules[__name__])
 
@@ -121,8 +126,8 @@ def __getattr__(name: str) -> _Any:
 
 
 def _late(name: str) -> _Any:
-    if name in ("History", "fit"):
-        return getattr(_import_module("flowgraph.train"), name)
+    if name in _LATE_NAMES:
+        return getattr(_import_module(_LATE_NAMES[name]), name)
     if not name.startswith("_"):
         if _spellings.has(name):
             return _spellings.find(name)
@@ -134,4 +139,4 @@ def _late(name: str) -> _Any:
 
 def __dir__() -> list[str]:
     late = _import_module("flowgraph.session").__all__
-    return sorted({*globals(), *_LATE_MODULES, *late, "History", "fit", *_spellings.names()})
+    return sorted({*globals(), *_LATE_MODULES, *late, *_LATE_NAMES, *_spellings.names()})

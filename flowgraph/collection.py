@@ -30,7 +30,7 @@ from flowgraph.leaves import Shared
 from flowgraph.lower import Lowering, lower_later, lower_value, new_token, waiting
 from flowgraph.machine import processors
 from flowgraph.op import OPS, Op
-from flowgraph.sources import DaskRows, FilePiece, Held, HeldPiece, Parts, held_by, resolve
+from flowgraph.sources import DaskRows, FilePiece, Held, HeldPiece, Parts, Streams, held_by, resolve
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import as_dtype, tensor_type
 
@@ -131,6 +131,8 @@ def _mobile(node: Node, value: Any, shared_disk: bool) -> Any:
     """The value of a leaf as it may travel: arrays by files, or inside where the workers do not see them."""
     if shared_disk:
         return held_by(node, value)
+    if isinstance(value, Streams):  # paths of the user's: all workers see them, or say that they do not
+        return value
     if isinstance(value, Parts):
         return Parts([np.asarray(resolve(one)) for one in value.parts], value.type)
     if isinstance(value, np.ndarray) and value.ndim:
