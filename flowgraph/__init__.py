@@ -38,6 +38,7 @@ from flowgraph import (
     random as random,
     spellings as _spellings,
 )
+from flowgraph.exchange import from_dask as from_dask, from_delayed as from_delayed, to_dask_arrays as to_dask_arrays
 from flowgraph.graph import interpret as interpret
 from flowgraph.mesh import Mesh as Mesh
 from flowgraph.op import OPS as OPS, Call as Call, Carry as Carry, Monoid as Monoid, define as define

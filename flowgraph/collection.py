@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -24,15 +24,15 @@ import numpy as np
 from flowgraph import run
 from flowgraph.context import Hooks
 from flowgraph.eager import BINDINGS, compiled, cone, evaluate
-from flowgraph.errors import DTypeError, ShapeError, UsageError
+from flowgraph.errors import UsageError
 from flowgraph.graph import INPUT, ITEM, Graph, Node, make_input, structure
 from flowgraph.leaves import Shared
-from flowgraph.lower import Lowering, lower_later, lower_value, new_token, waiting
+from flowgraph.lower import Lowering, Result, lower_later, lower_value, new_token, waiting
 from flowgraph.machine import processors
 from flowgraph.op import OPS, Op
 from flowgraph.sources import DaskRows, FilePiece, Held, HeldPiece, Parts, Streams, held_by, resolve
 from flowgraph.tensor import Tensor, tensor_of
-from flowgraph.types import as_dtype, tensor_type
+from flowgraph.types import tensor_type
 
 BUILTIN: Mapping[str, Op] = {**OPS, INPUT.name: INPUT, ITEM.name: ITEM}
 """The ops of flowgraph itself: in a recipe their name is enough."""
@@ -188,15 +188,45 @@ def optimize(graph: Any, keys: Any) -> dict[Any, Any]:
         rest = iter(tasks)
         for name, value in recipe.leaves:
             leaves[name] = value.at(next(rest)) if isinstance(value, DaskRows) else value
-    merged, names = _graph([recipe for recipe, _ in found.values()])
+    lowering, results = _lowered([recipe for recipe, _ in found.values()], leaves)
+    for key, result in zip(found, results, strict=True):
+        lowering.single_key(result, key)
+    return {**given, **lowering.graph}
+
+
+def _lowered(recipes: Sequence[Recipe], leaves: Mapping[str, Any]) -> tuple[Lowering, list[Result]]:
+    """The tasks of all recipes as one Program, and where the value of each will be."""
+    merged, names = _graph(recipes)
     entry = BINDINGS.get(structure(merged), lambda: compiled(merged))
     values = entry.extended([leaves[name] for name in names])
     counts = entry.program.row_counts(values, entry.rows)
-    workers = max(recipe.workers for recipe, _ in found.values())
+    workers = max(recipe.workers for recipe in recipes)
     lowering = Lowering(entry.program.bind(values, counts, workers), new_token())
-    for key, result in zip(found, lowering.lower(), strict=True):
-        lowering.single_key(result, key)
-    return {**given, **lowering.graph}
+    return lowering, lowering.lower()
+
+
+def chunks_of(nodes: Sequence[Node]) -> tuple[Mapping[Any, Any], list[tuple[tuple[Any, ...], int | None, list[int]]]]:
+    """A Dask graph that computes `nodes`, and for each the keys of its pieces, their axis and their lengths."""
+    workers, shared_disk = _surroundings()
+    recipes = []
+    leaves: dict[str, Any] = {}
+    for node in nodes:
+        recipe, sources = _recipe(node, workers, shared_disk)
+        rest = iter(sources)
+        for name, value in recipe.leaves:
+            leaves[name] = next(rest) if isinstance(value, DaskRows) else value
+        recipes.append(recipe)
+    lowering, results = _lowered(recipes, leaves)
+    found: list[tuple[tuple[Any, ...], int | None, list[int]]] = []
+    for number, (result, (node, _)) in enumerate(zip(results, lowering.bound.outputs, strict=True)):
+        cut = None if result.axis is None or node not in lowering.bound.cuts else lowering.bound.cuts[node][result.axis]
+        if cut is None:
+            key = lowering.single_key(result, lowering.key("whole", number))
+            found.append(((key,), None, []))
+        else:
+            lengths = [(stop - start) * cut.times for start, stop in lowering.bound.shards[cut.mesh]]
+            found.append((result.keys, result.axis, lengths))
+    return lowering.graph, found
 
 
 # The protocol.
@@ -350,47 +380,6 @@ async def awaited(tensor: Tensor) -> Tensor:
     if futures_of(tensor):
         await wait(tensor)
     return tensor
-
-
-# Other collections as tensors.
-
-
-def source(value: Any) -> DaskRows:
-    """A dask array as a source: its row chunks, each whole along all other axes.
-
-    Raises ShapeError where chunk sizes are not known, DTypeError for elements that are no numbers, and UsageError for
-    collections that are no arrays.
-    """
-    arrays = sys.modules.get("dask.array")  # a Delayed has every attribute, so the class must tell
-    if arrays is None or not isinstance(value, arrays.Array):
-        raise UsageError(
-            f"a tensor of a {type(value).__module__.partition('.')[0]} {type(value).__name__}",
-            "of Dask's collections, only arrays have a shape and one dtype",
-            "Use `frame.to_dask_array(lengths=True)`, or `da.from_delayed(value, shape, dtype)`.",
-        )
-    if any(np.isnan(length) for lengths in value.chunks for length in lengths):
-        raise ShapeError(
-            f"a tensor of a dask array of shape {value.shape}",
-            "the sizes of its chunks are not known",
-            "Call `x.compute_chunk_sizes()` first.",
-        )
-    if value.dtype.kind not in "biufc":
-        raise DTypeError(
-            "a tensor of a dask array", f"its elements are {value.dtype}, not numbers", "Use `x.astype(float)`."
-        )
-    if any(len(lengths) > 1 for lengths in value.chunks[1:]):
-        value = value.rechunk(dict.fromkeys(range(1, value.ndim), -1))
-    of = tensor_type(value.shape, as_dtype(value.dtype.newbyteorder("=")))
-    lengths = [int(one) for one in value.chunks[0]] if value.ndim else []
-    return DaskRows(list(_flat(value.__dask_keys__())), lengths, of, dict(value.__dask_graph__()))
-
-
-def _flat(found: Any) -> Iterator[Any]:
-    for one in found:
-        if isinstance(one, list):
-            yield from _flat(one)
-        else:
-            yield one
 
 
 Hooks.collection = sys.modules[__name__]

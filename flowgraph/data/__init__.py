@@ -4,8 +4,8 @@ from flowgraph.data.chunks import read_zarr
 from flowgraph.data.ingest import Ingested, ingest_csv
 from flowgraph.data.moments import Moments, moments_of
 from flowgraph.data.parquet import read_parquet
-from flowgraph.data.tables import read_csv
 from flowgraph.data.source import find_files
+from flowgraph.data.tables import read_csv
 
 __all__ = [
     "Ingested",

@@ -26,9 +26,9 @@ Array = np.ndarray[Any, Any]
 def read_zarr(path: str | Path, component: str | None = None, *, dtype: DTypeLike | None = None) -> Tensor:
     """A tensor of the Zarr array in the directory `path`, or of the array `component` in a group.
 
-    Now only the metadata is read. The rows are decoded where they are computed with, chunk by chunk, so that data larger
-    than memory can be differentiated; and anew by every run, so data that fits is better kept (`x.persist()`). Workers
-    open the array themselves, under the same path. `dtype`: of the tensor; None for that of the array.
+    Now only the metadata is read. The rows are decoded where they are computed with, chunk by chunk, so that data
+    larger than memory can be differentiated; and anew by every run, so data that fits is better kept (`x.persist()`).
+    Workers open the array themselves, under the same path. `dtype`: of the tensor; None for that of the array.
 
     Raises InputNotFoundError where there is no such array, UsageError for a group of arrays none of which is named,
     DTypeError for elements that are no numbers or do not fit the dtype, and DataError for chunks that can not be read.
@@ -125,7 +125,7 @@ class ZarrReader:
         stop = min(self.first + self.block_rows, -(-self.piece.stop // size) * size, self.piece.shape[0])
         try:
             self.block = np.asarray(self.array[self.first : stop])
-        except Exception as error:  # noqa: BLE001  # codecs raise what they like
+        except Exception as error:  # codecs raise what they like
             raise DataError(
                 f"to decode rows {self.first} to {stop} of {quoted(Path(self.piece.stamp.path).parent)}",
                 f"{type(error).__name__}: {error}",

@@ -22,6 +22,8 @@ from flowgraph.types import as_dtype, tensor_type
 
 BATCH_BYTES = 4 << 20
 """What is decoded at a time: columns that are still in the cache when they are put together as rows."""
+READ_BYTES = 1 << 16
+"""What is read of each column at a time."""
 BLOCK_ROWS = 4096
 """How many rows are put together at a time; so many stay in the level-2 cache."""
 SUFFIXES = (".parquet", ".parq", ".pq")
@@ -139,8 +141,8 @@ class ParquetReader:
         piece = self.piece
         size = min(max(BATCH_BYTES // (8 * len(piece.columns)), BLOCK_ROWS), 1 << 16)
         try:
-            # Mapped and not buffered: the system reads ahead, and memory is what is being decoded.
-            with parquet.ParquetFile(piece.stamp.path, memory_map=True, pre_buffer=False) as file:
+            # A map of the file would count as memory of the process, and a buffer without a size holds row groups.
+            with parquet.ParquetFile(piece.stamp.path, pre_buffer=False, buffer_size=READ_BYTES) as file:
                 for batch in file.iter_batches(size, list(groups), list(piece.columns), use_threads=False):
                     if batch.num_rows:
                         yield [self._numbers(name, batch) for name in piece.columns]
@@ -212,7 +214,7 @@ def _inside(folder: Path) -> list[Path]:
 def _opened(path: Path) -> tuple[Path, Any]:
     arrow, parquet = load_pyarrow()
     try:
-        return path, parquet.ParquetFile(path, memory_map=True)
+        return path, parquet.ParquetFile(path)
     except (arrow.ArrowException, OSError) as error:
         raise DataError(
             f"read the metadata of {quoted(path)}", str(error), "Name Parquet files that were written to their end."

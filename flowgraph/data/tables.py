@@ -34,8 +34,8 @@ def read_csv(
     go into a file where Dask has its temporary files; it is mapped into memory by whoever reads rows, and goes with the
     last tensor. To read features and a target, name all columns and take parts: `x, y = t[:, :3], t[:, 3:]`.
 
-    `paths`: file names and patterns. `columns`: which, in this order; None for all that hold numbers. `dtype`: float32 or
-    float64. `missing`: "refuse" raises for missing, infinite and nan cells, "drop" leaves out their rows.
+    `paths`: file names and patterns. `columns`: which, in this order; None for all that hold numbers. `dtype`: float32
+    or float64. `missing`: "refuse" raises for missing, infinite and nan cells, "drop" leaves out their rows.
 
     Raises InputNotFoundError, UsageError for columns that are not there, and DataError for cells that are no numbers.
 
