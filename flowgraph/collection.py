@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -198,11 +199,25 @@ def _lowered(recipes: Sequence[Recipe], leaves: Mapping[str, Any]) -> tuple[Lowe
     """The tasks of all recipes as one Program, and where the value of each will be."""
     merged, names = _graph(recipes)
     entry = BINDINGS.get(structure(merged), lambda: compiled(merged))
-    values = entry.extended([leaves[name] for name in names])
-    counts = entry.program.row_counts(values, entry.rows)
+    program = entry.program
+    values = program.parts_of(entry.extended([leaves[name] for name in names]))
+    counts = program.row_counts(values, entry.rows)
     workers = max(recipe.workers for recipe in recipes)
-    lowering = Lowering(entry.program.bind(values, counts, workers), new_token())
-    return lowering, lowering.lower()
+    lowering = Lowering(program.bind(values, counts, workers), new_token())
+    results = lowering.lower()
+    if program.split is not None:
+        numbers = count()
+        results = [_joined(join, results, lowering, numbers) for join in program.split.outputs]
+    return lowering, results
+
+
+def _joined(join: Any, results: Sequence[Result], lowering: Lowering, numbers: Iterator[int]) -> Result:
+    """Where the value of an output will be that comes in pieces of logical axes."""
+    parts = [results[one] if isinstance(one, int) else _joined(one, results, lowering, numbers) for one in join.parts]
+    if len(parts) == 1:
+        return parts[0]
+    keys = [lowering.single_key(one, lowering.key("joined", next(numbers))) for one in parts]
+    return Result(tuple(keys), None, join.axis)
 
 
 def chunks_of(nodes: Sequence[Node]) -> tuple[Mapping[Any, Any], list[tuple[tuple[Any, ...], int | None, list[int]]]]:
@@ -217,15 +232,13 @@ def chunks_of(nodes: Sequence[Node]) -> tuple[Mapping[Any, Any], list[tuple[tupl
             leaves[name] = next(rest) if isinstance(value, DaskRows) else value
         recipes.append(recipe)
     lowering, results = _lowered(recipes, leaves)
+    outputs = lowering.rows_of_outputs()
     found: list[tuple[tuple[Any, ...], int | None, list[int]]] = []
-    for number, (result, (node, _)) in enumerate(zip(results, lowering.bound.outputs, strict=True)):
-        cut = None if result.axis is None or node not in lowering.bound.cuts else lowering.bound.cuts[node][result.axis]
-        if cut is None:
-            key = lowering.single_key(result, lowering.key("whole", number))
-            found.append(((key,), None, []))
+    for number, result in enumerate(results):
+        if result.keys in outputs:
+            found.append((result.keys, result.axis, outputs[result.keys]))
         else:
-            lengths = [(stop - start) * cut.times for start, stop in lowering.bound.shards[cut.mesh]]
-            found.append((result.keys, result.axis, lengths))
+            found.append(((lowering.single_key(result, lowering.key("whole", number)),), None, []))
     return lowering.graph, found
 
 

@@ -103,6 +103,15 @@ class Lowering:
             return Result(tuple(self.stored[node]), None, axis)
         return Result((self._value(node).key,))  # an output that is an input
 
+    def rows_of_outputs(self) -> dict[tuple[Any, ...], list[int]]:
+        """For each output that lies in pieces, under the keys of these: the lengths of the pieces."""
+        found = {}
+        for node, axis in self.bound.outputs:
+            if node in self.stored and axis is not None:
+                cut = self.bound.cuts[node][axis]
+                found[tuple(self.stored[node])] = [(b - a) * cut.times for a, b in self.bound.shards[cut.mesh]]
+        return found
+
     def advance(self, updates: Mapping[Node, Node]) -> None:
         """Go to the next step: what a step computed for the outputs in `updates` are the values of these inputs.
 
