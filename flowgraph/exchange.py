@@ -100,9 +100,7 @@ def from_delayed(values: Any, shape: Any, dtype: Any = np.float32) -> Tensor:
     if len(shapes) != len(given):
         raise ShapeError(asked, f"there are {len(shapes)} shapes", "Give one for all, or one for each.")
     if any(not one or one[1:] != shapes[0][1:] for one in shapes) and len(given) > 1:
-        raise ShapeError(
-            asked, f"their shapes are {shapes}", "Only the number of rows may differ."
-        )
+        raise ShapeError(asked, f"their shapes are {shapes}", "Only the number of rows may differ.")
     tasks: dict[Any, Any] = {}
     for value in given:
         if not hasattr(value, "key") or not (hasattr(value, "__dask_graph__") or hasattr(value, "status")):
@@ -153,7 +151,7 @@ def to_dask_array(tensor: Tensor) -> Any:
     return to_dask_arrays(tensor)[0]
 
 
-def _chunks(shape: Shape, axis: int | None, lengths: Sequence[int]) -> tuple[tuple[Any, ...], ...]:
+def _chunks(shape: Shape, axis: int | None, lengths: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
     return tuple(tuple(lengths) if number == axis else (length,) for number, length in enumerate(shape))
 
 

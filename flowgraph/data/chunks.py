@@ -144,10 +144,10 @@ def _opened(place: Path) -> Any:
         found = "it is a file" if place.exists() else "there is no such directory"
         raise InputNotFoundError(asked, found, "Name the directory of an array.")
     try:
-        found = zarr.open(store=str(place), mode="r")
+        opened = zarr.open(store=str(place), mode="r")
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise InputNotFoundError(asked, f"the directory holds no array: {error}", "Name that of an array.") from error
-    if isinstance(found, zarr.Array):
-        return found
-    names = listed(sorted(name for name, _ in found.arrays()))
+    if isinstance(opened, zarr.Array):
+        return opened
+    names = listed(sorted(name for name, _ in opened.arrays()))
     raise UsageError(asked, f"it is a group; its arrays are {names or 'none'}", "Name one as `component`.")

@@ -146,6 +146,8 @@ class ParquetReader:
                 for batch in file.iter_batches(size, list(groups), list(piece.columns), use_threads=False):
                     if batch.num_rows:
                         yield [self._numbers(name, batch) for name in piece.columns]
+        except arrow.ArrowMemoryError:
+            raise
         except (arrow.ArrowException, OSError) as error:
             raise DataError(
                 f"to decode rows from {self._row} on of {quoted(Path(piece.stamp.path))}",

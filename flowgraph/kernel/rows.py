@@ -53,10 +53,10 @@ class Rows:
 
     def _piece(self, number: int, start: int, stop: int) -> Array:
         offset = self._starts[number]
-        segment = self.segments[number]
+        segment: Any = self.segments[number]
         if self.axis == 0:
             return segment[start - offset : stop - offset]  # type: ignore[no-any-return]
-        return segment[(slice(None),) * self.axis + (slice(start - offset, stop - offset),)]
+        return segment[(slice(None),) * self.axis + (slice(start - offset, stop - offset),)]  # type: ignore[no-any-return]
 
     def _is_clean(self, piece: Array) -> bool:
         flags = piece.flags

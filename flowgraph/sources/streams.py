@@ -130,6 +130,7 @@ class Streams(Parts):
 
     def __init__(self, parts: Sequence[StreamedPiece], of: TensorType) -> None:
         # Without rows there is no piece that could tell the shape.
-        empty = [np.empty((0, *of.shape[1:]), of.dtype)]  # type: ignore[misc]
+        tail: Any = of.shape[1:]
+        empty = [np.empty((0, *tail), of.dtype)]
         super().__init__(list(parts) or empty, of)
         self.chunks = tuple(rows for one in parts for rows in one.chunks)
