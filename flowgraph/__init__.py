@@ -38,6 +38,7 @@ from flowgraph import (
     random as random,
     spellings as _spellings,
 )
+from flowgraph.exchange import from_dask as from_dask, from_delayed as from_delayed, to_dask_arrays as to_dask_arrays
 from flowgraph.graph import interpret as interpret
 from flowgraph.mesh import Mesh as Mesh
 from flowgraph.op import OPS as OPS, Call as Call, Carry as Carry, Monoid as Monoid, define as define
@@ -91,13 +92,16 @@ from flowgraph.tensor import Tensor as Tensor
 
 if _TYPE_CHECKING:
     from flowgraph import compat as compat, keras as keras, planner as planner, session as session, train as train
+    from flowgraph.data import read_csv as read_csv, read_parquet as read_parquet, read_zarr as read_zarr
     from flowgraph.planner import Plan as Plan, plan as plan
     from flowgraph.session import *
     from flowgraph.train import History as History, fit as fit
 
 _LATE_MODULES = ("compat", "keras", "planner", "session", "train")
 """Imported when they are first asked for, so that importing flowgraph stays quick."""
-_LATE = {"History": "train", "Plan": "planner", "fit": "train", "plan": "planner"}
+_LATE = {"History": "train", "Plan": "planner", "fit": "train", "plan": "planner"} | dict.fromkeys(
+    ("read_csv", "read_parquet", "read_zarr"), "data"
+)
 """Names that are, and the modules that they are of."""
 
 _spellings.take(_modules[__name__])

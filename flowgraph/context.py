@@ -67,6 +67,10 @@ class Hooks:
     """The reverse pass, for gradient rules of ops that hold graphs of their own."""
     collection: Any
     """The functions of the Dask collection protocol, by name, each taking the tensor first."""
+    source: Callable[..., Any]
+    """The source that a dask array is."""
+    to_dask_array: Callable[..., Any]
+    """The dask array of a tensor."""
     libraries_loaded: Callable[[], None] = staticmethod(lambda: None)
     """To call where a kernel function has imported a library that may bring a BLAS of its own."""
     graphs: Any = NoGraphs

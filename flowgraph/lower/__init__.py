@@ -2,14 +2,16 @@
 
 from flowgraph.lower.calls import Bound, assemble, new_token, run_here
 from flowgraph.lower.lowering import Lowering, Result, lower_window
-from flowgraph.lower.single import lower_call, lower_later, lower_value, waiting
+from flowgraph.lower.single import chunk_graph, lower_call, lower_chunks, lower_later, lower_value, waiting
 
 __all__ = [
     "Bound",
     "Lowering",
     "Result",
     "assemble",
+    "chunk_graph",
     "lower_call",
+    "lower_chunks",
     "lower_later",
     "lower_value",
     "lower_window",

@@ -23,7 +23,7 @@ from flowgraph.kernel import (
     is_whole_leaf,
     join,
 )
-from flowgraph.sources import pieces, resolve
+from flowgraph.sources import pieces, resolve, segment
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def run_loop(
 ) -> tuple[Any, ...]:
     """One shard of a loop: its partial results as subtrees, then the rows that leave it."""
     sources = [
-        Rows([resolve(piece) for piece in own], dtype, axis, times)
+        Rows([segment(piece) for piece in own], dtype, axis, times)
         for own, (axis, times, dtype) in zip(parts, how, strict=True)
     ]
     return kernel(start, rows, leaf, *totals, *sources, *map(settled, arguments))  # type: ignore[no-any-return]
@@ -84,7 +84,7 @@ def run_nothing(*before: Any) -> None:
 def run_one(kernel: Kernel, totals: Any, order: Any, how: Any, parts: Any, arguments: Any, dtypes: Any) -> Any:
     """A program of one tile. `order` says which of its inputs are rows."""
     rows = iter(
-        Rows([resolve(piece) for piece in own], dtype, axis, times)
+        Rows([segment(piece) for piece in own], dtype, axis, times)
         for own, (axis, times, dtype) in zip(parts, how, strict=True)
     )
     whole = iter(clean(value, dtype) for value, dtype in zip(arguments, dtypes, strict=True))

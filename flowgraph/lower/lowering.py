@@ -129,6 +129,16 @@ class Lowering:
             return self._result(node, None)
         return Result((self._value(node).key,))
 
+    def rows_of_outputs(self) -> dict[Any, list[int]]:
+        """For each output that lies in pieces, under (keys, item) of its `Result`: the lengths of the pieces."""
+        found: dict[Any, list[int]] = {}
+        for node, axis in self.bound.outputs:
+            if node in self.stored and axis is not None:
+                cut = self.bound.cuts[node][axis]
+                own = self.stored[node]
+                found[own.keys, own.item] = [(b - a) * cut.times for a, b in self.bound.shards[cut.mesh]]
+        return found
+
     def advance(self, updates: Mapping[Node, Node]) -> None:
         """Go to the next step: what a step computed for the outputs in `updates` are the values of these inputs.
 
