@@ -4,6 +4,7 @@ from flowgraph.partition.insert import BEFORE, COMBINE, COMMUNICATION, GATHER, S
 from flowgraph.partition.layout import Cut, Layout, Layouts, propagate
 from flowgraph.partition.rows import MESHES, choose_rows, known_layouts, unknown_rows
 from flowgraph.partition.split import Join, Part, Split, split
+from flowgraph.partition.wishes import contradiction, wishes_of
 
 __all__ = [
     "BEFORE",
@@ -20,10 +21,12 @@ __all__ = [
     "Partitioned",
     "Split",
     "choose_rows",
+    "contradiction",
     "insert",
     "known_layouts",
     "propagate",
     "rows_of",
     "split",
     "unknown_rows",
+    "wishes_of",
 ]

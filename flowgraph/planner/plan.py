@@ -109,7 +109,9 @@ class Plan(Placement):
         machine = self.machine
         limit = "no limit of memory" if machine.memory is None else f"{human(machine.memory)} each"
         head = f"plan for {machine.workers} workers of {machine.cores} cores, {limit}"
-        rows = [("", "data", "model", "stages", "batches", "rows", "seconds", "moved", "held", "flops")]
+        rows: list[tuple[str, ...]] = [
+            ("", "data", "model", "stages", "batches", "rows", "seconds", "moved", "held", "flops")
+        ]
         rows += [self._row(one) for one in self._shown()]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

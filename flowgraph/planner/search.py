@@ -11,7 +11,8 @@ from flowgraph.errors import UsageError
 from flowgraph.graph import STAGE, Node, toposort
 from flowgraph.partition import Layouts, choose_rows
 from flowgraph.partition.choose import Choice, choose_weights
-from flowgraph.partition.cost import Cost, Grid, Rates, Work, balanced, bytes_of, predict, work_of
+from flowgraph.partition.cost import Cost, Grid, Rates, Work, balanced, predict
+from flowgraph.partition.work import Facts, work_of
 from flowgraph.planner.subject import Subject, units_of
 
 STAGES = (2, 4, 8, 16)
@@ -60,6 +61,7 @@ class Search:
     def __init__(self, subject: Subject, machine: Machine) -> None:
         self.subject, self.machine = subject, machine
         self.rows = choose_rows(subject.graph)
+        self.facts = Facts(subject.graph, self.rows, subject.lengths)
         self.axis = subject.stage_axis()
 
     @cached_property
@@ -86,14 +88,11 @@ class Search:
             found = predict(self._work(layouts, (), 1), grid, 2, machine.rates)
             return found.bytes + found.peak
 
-        return choose_weights(
-            subject.graph, leaves, subject.wishes(), lambda leaf: bytes_of(leaf.type, subject.lengths), cost
-        )
+        return choose_weights(subject.graph, leaves, subject.wishes(), lambda leaf: self.facts.of[leaf].bytes, cost)
 
     def _work(self, layouts: Layouts, stages: tuple[int, ...], count: int) -> Work:
-        subject = self.subject
-        stage_of = {node: stages[unit] for node, unit in self.units.items()} if count > 1 else {}
-        return work_of(subject.graph, self.rows, layouts, subject.states, subject.lengths, stage_of, count)
+        stage_of = {node: stages[unit] for node, unit in self.units.items()} if count > 1 else None
+        return work_of(self.facts, layouts, self.subject.states, stage_of, count)
 
     def _divisions(self) -> list[tuple[int, ...]]:
         """The stage of each unit, for each number of stages to look into; the model's own stages stay."""
@@ -102,10 +101,9 @@ class Search:
             return [()]
         if self.axis == STAGE:
             return [tuple(range(count))]
-        alone = work_of(
-            self.subject.graph, self.rows, self.choices[0].layouts, {}, self.subject.lengths, self.units, count
-        )
-        weights = [one.flops.total for one in alone.stages]
+        weights = [0.0] * count
+        for node, unit in self.units.items():
+            weights[unit] += self.facts.of[node].flops
         found = [tuple(balanced(weights, stages)) for stages in STAGES if stages <= min(count, self.machine.places)]
         return [(), *dict.fromkeys(one for one in found if len(set(one)) > 1)]
 
@@ -166,9 +164,7 @@ class Search:
                 if what
                 else "an input"
             )
-            found += (
-                f"; most of it, {human(held.on(least.grid))}, is {what}, {held.node.type}, of {self._line(held.node)}"
-            )
+            found += f"; the largest value, {human(held.on(least.grid))}, is {what}, {held.node.type}, of {self._line(held.node)}"
         return UsageError(
             f"a plan for {machine.workers} workers of {human(machine.memory)}",
             found,
