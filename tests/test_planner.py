@@ -52,6 +52,10 @@ def planned(model: Any, **where: Any) -> Any:
 
 
 WEIGHTS = (WIDTH * HIDDEN + HIDDEN) * FLOAT
+COUNTER = 8
+"""The number of steps, which moves on with the weights ..."""
+RATE = 8
+"""... and the learning rate, which does not."""
 SCALAR = FLOAT
 
 
@@ -63,11 +67,11 @@ def test_bytes_of_data_parallel(data: int) -> None:
     """Partial gradients and losses go up the tree, new weights come down: each (D - 1) times."""
     search = Search(step_of(Model()), Machine(data, 1, None, Rates()))
     cost = predict(search._work(search.choices[0].layouts, (), 1), Grid(data=data), data, Rates())
-    assert cost.moved["weights"] == (WEIGHTS + 8) * (data - 1)  # and the counter of steps
+    assert cost.moved["weights"] == (WEIGHTS + COUNTER) * (data - 1)
     assert cost.moved["partials"] == (WEIGHTS + SCALAR) * (data - 1)
     assert cost.moved["all-reduce"] == cost.moved["borders"] == cost.moved["resharding"] == 0
     assert cost.moved["values"] <= 8 * SCALAR * (data - 1)
-    assert cost.memory["weights"] == WEIGHTS + 8
+    assert cost.memory["weights"] == WEIGHTS + COUNTER + RATE
     assert cost.memory["partials"] == 2 * (WEIGHTS + SCALAR)
 
 
@@ -81,10 +85,10 @@ def test_bytes_of_tensor_parallel(model: int) -> None:
     cost = predict(work_of(facts, layouts, subject.states), Grid(model=model), model, Rates())
     assert cost.moved["all-reduce"] == ROWS * FLOAT * (model - 1)
     assert ROWS * FLOAT * (model - 1) <= cost.moved["values"] <= (ROWS + 8) * FLOAT * (model - 1)
-    assert cost.moved["weights"] == 8 * (model - 1)
+    assert cost.moved["weights"] == COUNTER * (model - 1)
     assert cost.moved["partials"] == 0
     assert cost.moved["resharding"] == 0
-    assert cost.memory["weights"] == WEIGHTS / model + 8
+    assert cost.memory["weights"] == WEIGHTS / model + COUNTER + RATE
     assert cost.flops < 1.1 * predict(work_of(facts, layouts, subject.states), Grid(), 1, Rates()).flops / model + 3e6
 
 
@@ -101,7 +105,7 @@ def test_one_place_moves_nothing() -> None:
 def test_the_cost_does_not_depend_on_what_is_behind_the_step() -> None:
     """Slots count with their variables: Adam has two more of each."""
     sgd, adam = planned(Model()).cost, planned(Model(), optimizer=fg.keras.optimizers.Adam(0.1)).cost
-    assert adam.memory["weights"] - 8 == 3 * (sgd.memory["weights"] - 8)
+    assert adam.memory["weights"] - COUNTER - RATE == 3 * (sgd.memory["weights"] - COUNTER - RATE)
     assert adam.moved["partials"] == sgd.moved["partials"]
 
 
@@ -110,7 +114,6 @@ def test_counts_and_stages() -> None:
     assert counts(6) == [1, 2, 3, 4, 6]
     assert counts(0) == []
     assert balanced([], 4) == []
-    assert balanced([0, 0], 2) == [0, 0] or True
     assert balanced([5, 1, 1, 1, 1, 1], 2) == [0, 1, 1, 1, 1, 1]
 
 
@@ -251,12 +254,19 @@ def test_mesh_larger_than_the_data() -> None:
 # Plans in force.
 
 
+def of_two_pieces(model: Any) -> Any:
+    """The plan of the candidate that cuts weights in two, whatever is best."""
+    subject, machine = step_of(model), Machine(2, 1, None, Rates())
+    _, candidates = Search(subject, machine).best()
+    chosen = next(one for one in candidates if one.grid.model == 2)
+    return fg.planner.Plan(subject, machine, chosen, candidates)
+
+
 def test_a_plan_in_force_cuts_what_it_chose() -> None:
     plain, cut = Model(), Model()
     optimizer = fg.keras.optimizers.SGD(0.05)
     expected = fg.fit(plain.loss, (X, Y), variables=plain.variables, optimizer=optimizer, steps=4).losses
-    found = planned(cut, memory=4.9e6)
-    assert found.grid.model > 1
+    found = of_two_pieces(cut)
     with found:
         step = fg.train.step.Step(cut.loss, [fg.asarray(X).type, fg.asarray(Y).type], cut.variables, optimizer)
         assert step.program.split is not None
@@ -271,7 +281,7 @@ def test_a_plan_in_force_is_traced_anew() -> None:
     model = Model()
     function = fg.function(model.loss)
     before = function.program(X, Y)
-    found = planned(model, memory=4.9e6)
+    found = of_two_pieces(model)
     with found:
         inside = function.program(X, Y)
     assert before.split is None

@@ -96,7 +96,7 @@ class StageWork:
     """Bytes of rows from other stages, which are held until the last loop has read them."""
     gathered: float = 0.0
     """Bytes of rows that are needed as a whole, and of results."""
-    row_bytes: float = 0.0
+    row_bytes: Amount = field(default_factory=Amount)
     """Bytes of one row of everything that is alive in a tile."""
 
 
@@ -222,8 +222,9 @@ def _memory(work: Work, grid: Grid, each: int) -> dict[str, float]:
         stored = stage.received.each(grid.data, grid.model)
         stored += 0.0 if grid.recompute else stage.stored.each(grid.data, grid.model)
         least = HEAVY_ROWS if stage.partial.total >= HEAVY_BYTES else TILE_ROWS[0]
+        width = stage.row_bytes.each(1, grid.model)
         rows = work.rows / (grid.data * grid.batches)
-        tile = stage.row_bytes * min(rows, max(TILE_BYTES / max(stage.row_bytes, 1.0), least))
+        tile = width * min(rows, max(TILE_BYTES / max(width, 1.0), least))
         found.append(
             {
                 "weights": held,

@@ -167,7 +167,7 @@ class _Adder:
             self._held(node, fact.bytes, False, cut)
             self.work.combined += fact.bytes
         elif fact.rows:
-            stage.row_bytes += fact.bytes / max(self.work.rows, 1)
+            stage.row_bytes.add(fact.bytes / max(self.work.rows, 1), False, cut)
             self.made.append((stage, level, fact.flops, model))
         else:
             self._held(node, fact.bytes, False, cut)

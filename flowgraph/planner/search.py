@@ -9,7 +9,7 @@ from functools import cached_property
 from flowgraph.context import describe_line
 from flowgraph.errors import UsageError
 from flowgraph.graph import STAGE, Node, toposort
-from flowgraph.partition import Layouts, choose_rows
+from flowgraph.partition import MESHES, Layouts, choose_rows
 from flowgraph.partition.choose import Choice, choose_weights
 from flowgraph.partition.cost import Cost, Grid, Rates, Work, balanced, predict
 from flowgraph.partition.work import Facts, work_of
@@ -60,7 +60,7 @@ class Search:
 
     def __init__(self, subject: Subject, machine: Machine) -> None:
         self.subject, self.machine = subject, machine
-        self.rows = choose_rows(subject.graph)
+        self.rows = _first(choose_rows(subject.graph))
         self.facts = Facts(subject.graph, self.rows, subject.lengths)
         self.axis = subject.stage_axis()
 
@@ -155,27 +155,33 @@ class Search:
         parts = ", ".join(f"{human(nbytes)} {name}" for name, nbytes in least.cost.memory.items() if nbytes)
         found = f"the least that any plan holds on one of them is {human(least.cost.peak)} ({parts})"
         if held is not None:
-            what = f" {held.node.op.name}" if not held.node.is_leaf else ""
-            name = held.node.attr("name") or getattr(self.subject.variables.get(held.node), "name", "")
-            what = (
-                f"the variable {name!r}"
-                if held.node.is_leaf and name
-                else f"the result of{what}"
-                if what
-                else "an input"
-            )
-            found += f"; the largest value, {human(held.on(least.grid))}, is {what}, {held.node.type}, of {self._line(held.node)}"
+            found += f"; the largest value, {human(held.on(least.grid))}, is {self._named(held.node)}"
         return UsageError(
             f"a plan for {machine.workers} workers of {human(machine.memory)}",
             found,
             "Take more workers, workers with more memory, or a smaller model.",
         )
 
+    def _named(self, node: Node) -> str:
+        """A node in words, with the user's line."""
+        variable = self.subject.variables.get(node)
+        name = variable.name if variable is not None else node.attr("name") if node.is_leaf else None
+        what = f"{name!r}" if name else "an input" if node.is_leaf else f"the result of {node.op.name}"
+        return f"{what}, {node.type}, of {self._line(node)}"
+
     def _line(self, node: Node) -> str:
         """The user's line of a node; of a leaf, the line where it is first read."""
         if node.where is None:
             node = next((one for one in toposort(self.subject.graph.outputs) if node in one.inputs and one.where), node)
         return describe_line(node.where)
+
+
+def _first(found: Layouts) -> Layouts:
+    """The cuts of the rows alone: further row factors, those of large weights, may be cut over the model instead."""
+    mesh = MESHES[0].name
+    leaves = {node: layout for node, layout in found.leaves.items() if any(cut and cut.mesh == mesh for cut in layout)}
+    choices = {node: choice for node, choice in found.choices.items() if choice.cut.mesh == mesh}
+    return Layouts(leaves, choices, found.bindings)
 
 
 def counts(most: int) -> list[int]:
