@@ -17,6 +17,8 @@ from flowgraph.partition.choose import MODEL, seeds_of
 from flowgraph.partition.cost import Grid, Rates, balanced, predict
 from flowgraph.partition.split import splittable, weight_bytes
 from flowgraph.partition.work import Facts, work_of
+from flowgraph.planner import automatic
+from flowgraph.planner.automatic import needed, placed
 from flowgraph.planner.search import Machine, Search, counts
 from flowgraph.planner.subject import Subject, subject_of
 from flowgraph.tensor import tensor_of
@@ -433,6 +435,43 @@ def test_measured_rates_are_those_of_this_machine() -> None:
     assert rates.flops > 1e8
     assert rates.memory > 1e7
     assert rates is fg.planner.measured_rates()
+
+
+def test_a_large_variable_in_pieces_is_a_source_in_a_fit() -> None:
+    model = Wide()
+    fg.shard(model.w, axes={1: 4})
+    x = np.ones((64, 1000), np.float32)
+    history = fg.fit(model.loss, x, variables=[model.w], optimizer=fg.keras.optimizers.SGD(0.1), steps=2)
+    assert history.losses.tolist() == [0.0, 0.0]
+
+
+# Plans that nobody asked for.
+
+
+def test_a_plan_is_made_where_memory_forbids_to_go_without() -> None:
+    model, x = Wide(), [fg.asarray(np.ones((64, 1000), np.float32))]
+    optimizer = fg.keras.optimizers.Adam(0.1)
+    for memory, cut in ((None, False), (1e9, False), (60e6, True), (1e5, False)):
+        found = needed(model.loss, x, [model.w], optimizer, Machine(4, 1, memory, Rates()))
+        assert (found is not None) == cut
+        assert found is None or found.grid.model > 1
+
+
+@pytest.mark.cluster
+def test_training_on_a_cluster_of_small_workers(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[Any] = []
+
+    def remembered(*wanted: Any) -> Any:
+        plans.append(placed(*wanted))
+        return plans[-1]
+
+    monkeypatch.setattr(automatic, "machine_of", lambda client: Machine(2, 1, 130e6, Rates()))
+    monkeypatch.setattr(fg.context.Hooks, "placed", staticmethod(remembered))
+    model, x = Wide(), np.ones((64, 1000), np.float32)
+    optimizer = fg.keras.optimizers.Adam(0.1)
+    fg.fit(model.loss, x, variables=[model.w], optimizer=optimizer, steps=2, client=cluster)
+    assert isinstance(plans[0], fg.Plan)
+    assert plans[0].grid.model == 2
 
 
 # Conflicts in propagation.

@@ -53,6 +53,8 @@ class Part:
 
     def of(self, value: Any) -> Any:
         """The part of the value of that input."""
+        if self.slices and not isinstance(value, np.ndarray):  # a large array may come as a source
+            value = np.asarray(value)
         for axis, start, stop in self.slices:
             value = value[(slice(None),) * axis + (slice(start, stop),)]
         return value

@@ -193,14 +193,19 @@ def _machine(workers: Any, memory: Any, cores: Any, rates: Rates) -> Machine:
             raise UsageError(f"a plan with {name}={value!r}", "it must be a whole number above 0", f"Give {name}=4.")
     limit = None if memory is None else _bytes(memory)
     client = current_client()
-    if client is not None:
-        threads = dict(client.nthreads())
-        if workers is None and not threads:
-            raise UsageError("a plan for the client in force", "it has no workers", "Start some, or give workers=4.")
-        workers = len(threads) if workers is None else workers
-        cores = min(threads.values(), default=1) if cores is None else cores
-        limit = _limit(client) if limit is None else limit
-    return Machine(workers or 1, cores or processors(), limit, rates)
+    if client is None:
+        return Machine(workers or 1, cores or processors(), limit, rates)
+    if workers is None and not client.nthreads():
+        raise UsageError("a plan for the client in force", "it has no workers", "Start some, or give workers=4.")
+    found = machine_of(client)
+    return Machine(workers or found.workers, cores or found.cores, limit or found.memory, rates)
+
+
+def machine_of(client: Any = None) -> Machine:
+    """The machine that the workers of a client are, of the one in force if None."""
+    client = current_client() if client is None else client
+    threads = list(client.nthreads().values())
+    return Machine(max(len(threads), 1), min(threads, default=1), _limit(client), Rates())
 
 
 def _bytes(memory: Any) -> float:

@@ -139,6 +139,11 @@ class Search:
                     for recompute in (False, True)[: 1 + stored]:
                         yield Grid(data, model, stages, batches, recompute)
 
+    def fits(self, grid: Grid) -> bool:
+        """Whether a grid with no cuts but those of the rows, and those that the model wishes, fits a worker."""
+        cost = self._predicted(self._work(self.choices[0].layouts, (), 1), grid)
+        return self.machine.memory is None or cost.peak <= self.machine.memory
+
     def best(self) -> tuple[Candidate, list[Candidate]]:
         """The best candidate that fits a worker's memory, and all; raises UsageError where none does."""
         found = sorted(self.candidates(), key=lambda one: one.rank)
