@@ -465,7 +465,7 @@ def test_training_on_a_cluster_of_small_workers(cluster: Any, monkeypatch: pytes
         plans.append(placed(*wanted))
         return plans[-1]
 
-    monkeypatch.setattr(automatic, "machine_of", lambda client: Machine(2, 1, 130e6, Rates()))
+    monkeypatch.setattr(automatic, "machine_of", lambda client: Machine(2, 1, 110e6, Rates()))
     monkeypatch.setattr(fg.context.Hooks, "placed", staticmethod(remembered))
     model, x = Wide(), np.ones((64, 1000), np.float32)
     optimizer = fg.keras.optimizers.Adam(0.1)

@@ -23,9 +23,11 @@ ENOUGH = 64
 def placed(loss: Any, data: Any, variables: Sequence[Any], optimizer: Any, client: Any) -> Any:
     """The context in which to train: a plan where memory forbids to train without one, else none at all."""
     wished = current_mesh() is not None or any(getattr(one, "_wish", None) is not None for one in variables)
-    if wished or resolve(*((client, None) if hasattr(client, "nthreads") else (None, client))).name != "cluster":
+    owner = getattr(client, "__self__", client)  # Dask hands out `client.get` for a client
+    owner = owner if hasattr(owner, "nthreads") else None
+    if wished or resolve(owner, client if owner is None else None).name != "cluster":
         return nullcontext()
-    machine = machine_of(client if hasattr(client, "nthreads") else None)
+    machine = machine_of(owner)
     if machine.memory is None or ENOUGH * sum(value_bytes(one.type) for one in variables) <= machine.memory:
         return nullcontext()
     parts = data if isinstance(data, tuple | list) else (data,)
