@@ -383,14 +383,13 @@ def test_rows_that_are_computed_again_have_the_same_bits() -> None:
 
     function = fg.function(f)
     expected = function(X).numpy()
-    candidates = fg.plan(function, X, workers=2, cores=1).candidates
+    found = fg.plan(function, X, workers=2, cores=1)
+    candidates = found.candidates
     stored = next(one for one in candidates if one.grid == Grid(2))
     again = next(one for one in candidates if one.grid == Grid(2, recompute=True))
     assert stored.cost.memory["stored rows"] > 0 == again.cost.memory["stored rows"]
     assert again.cost.flops > stored.cost.flops
-    subject = subject_of(function, (X,), None, None)
-    machine = Machine(2, 1, None, Rates())
-    with fg.planner.Plan(subject, machine, again, candidates):
+    with found.instead(again):
         program = function.program(X)
         assert np.array_equal(function(X).numpy(), expected)
     assert program.source() != function.program(X).source()
@@ -403,7 +402,7 @@ def test_a_graph_and_a_program_can_be_planned() -> None:
     program = fg.Program(graph)
     assert fg.plan(program, workers=4, cores=1).cost.seconds > 0
     cut = [one for one in found.candidates if one.grid.model == 2]
-    plan = fg.planner.Plan(subject_of(graph, (), None, None), found.machine, cut[0], cut)
+    plan = found.instead(cut[0])
     feeds = [
         node.memo if node.memo is not None else RNG.standard_normal(node.type.shape).astype(np.float32)
         for node in graph.inputs

@@ -76,6 +76,10 @@ class Plan(Placement):
     def __getitem__(self, name: str) -> int:
         return self.axes.get(name, 1)
 
+    def instead(self, candidate: Candidate) -> Plan:
+        """The plan of another of the `candidates`, whether it fits or not."""
+        return Plan(self._subject, self.machine, candidate, self.candidates)
+
     def apply(self) -> Plan:
         """Put the plan in force in this thread until `withdraw`; returns it."""
         return self.__enter__()
