@@ -8,6 +8,7 @@
 6.0
 """
 
+from contextlib import nullcontext as _nullcontext
 from importlib import import_module as _import_module
 from sys import modules as _modules
 from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
@@ -38,6 +39,7 @@ from flowgraph import (
     random as random,
     spellings as _spellings,
 )
+from flowgraph.context import Hooks as _Hooks
 from flowgraph.exchange import from_dask as from_dask, from_delayed as from_delayed, to_dask_arrays as to_dask_arrays
 from flowgraph.graph import interpret as interpret
 from flowgraph.mesh import Mesh as Mesh
@@ -105,6 +107,16 @@ _LATE = {"History": "train", "Plan": "planner", "fit": "train", "plan": "planner
 """Names that are, and the modules that they are of."""
 
 _spellings.take(_modules[__name__])
+
+
+def _placed(*wanted: _Any) -> _Any:
+    """The context in which to train; only a cluster needs one, so that the planner is seldom imported."""
+    if "distributed" not in _modules:
+        return _nullcontext()
+    return _import_module("flowgraph.planner").placed(*wanted)
+
+
+_Hooks.placed = staticmethod(_placed)
 
 
 __array_api_version__ = "2024.12"

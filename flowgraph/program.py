@@ -17,11 +17,22 @@ from typing import Any
 import numpy as np
 
 from flowgraph.errors import ShapeError
-from flowgraph.graph import STAGE, Graph, Node, lane_of, toposort, value_bytes
+from flowgraph.graph import STAGE, Graph, Node, lane_of, value_bytes
 from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
 from flowgraph.lower import Bound, Lowering, Result, assemble, lower_value, lower_window, new_token, run_here
 from flowgraph.mesh import current_placement
-from flowgraph.partition import Layouts, Split, choose_rows, insert, known_layouts, narrow, rows_of, split
+from flowgraph.partition import (
+    Layouts,
+    Split,
+    choose_rows,
+    contradiction,
+    insert,
+    known_layouts,
+    narrow,
+    rows_of,
+    split,
+    wishes_of,
+)
 from flowgraph.passes import optimise
 from flowgraph.run import Executor, resolve
 from flowgraph.schedule import HEAVY_BYTES, schedule
@@ -41,7 +52,7 @@ class Program:
         """As it was given: inputs in the order in which values are fed."""
         self.states = dict(states or {})
         """For each output that is the next value of an input, that input."""
-        wishes = _wishes(graph)
+        wishes = wishes_of(graph)
         optimised = optimise(graph)
         self.split: Split | None = None
         """The cuts that are part of the program, where it has any; inputs and outputs are then those of its pieces."""
@@ -64,10 +75,13 @@ class Program:
         self.meshes = tuple(self.emitter.meshes)
         self.outputs = self.parts.graph.outputs
         self.wishes: dict[str, Any] = {}
-        for leaf, rows in wishes.items():
+        said: dict[str, Node] = {}
+        for leaf, (rows, node) in wishes.items():
             mesh = self.parts.mesh(leaf)
+            if mesh is not None and self.wishes.setdefault(mesh, rows) != rows:
+                raise contradiction(said[mesh], node, "the same rows")
             if mesh is not None:
-                self.wishes.setdefault(mesh, rows)
+                said.setdefault(mesh, node)
 
     # Kernels, made when they are first needed.
 
@@ -316,17 +330,6 @@ def _roundest(mark: float, slack: float) -> int:
     if not candidates:
         return round(mark)
     return max(candidates, key=lambda one: ((one & -one) if one else 1 << 62, -abs(one - mark)))
-
-
-def _wishes(graph: Graph) -> dict[Node, Any]:
-    """The cuts by hand: for each leaf under a `shard` node, the wish."""
-    wishes: dict[Node, Any] = {}
-    for node in graph.nodes():
-        if node.op.name == "shard" and node.attr("rows") is not None:
-            for leaf in toposort([node]):
-                if leaf.is_leaf:
-                    wishes.setdefault(leaf, node.attr("rows"))
-    return wishes
 
 
 def _returned(value: Any) -> Any:

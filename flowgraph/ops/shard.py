@@ -21,7 +21,14 @@ __all__ = [
 
 
 def _attrs(x: Any, /, rows: Any = None, axes: Any = ()) -> dict[str, Any]:
-    return {"axes": tuple(_axis(x, *one) for one in axes), "rows": None if rows is None else _rows(x, rows)}
+    cuts = tuple(_axis(x, *one) for one in axes)
+    if rows is not None and any(axis == 0 and pieces > 1 for axis, _, pieces in cuts):
+        raise UsageError(
+            f"shard(x, rows={rows!r}, axes={ {axis: name for axis, name, _ in cuts} })",
+            "axis 0 is that of the rows, and two wishes cut it",
+            "Give rows= or axes={0: ...}.",
+        )
+    return {"axes": cuts, "rows": None if rows is None else _rows(x, rows)}
 
 
 def _rows(x: Any, rows: Any) -> Any:
@@ -84,7 +91,9 @@ def shard(x: Any, rows: int | tuple[int, ...] | str | None = None, axes: Mapping
     `axes` cuts other axes, each into a number of pieces or over an axis of the mesh: `axes={1: "model"}`. What is
     computed from the pieces is cut with them, gradients and the state of an optimizer too. Such a cut belongs to the
     program: its bits follow from the number of pieces, and not from who carries them. Pieces beyond the length of the
-    axis are empty. Without a mesh (see `Mesh`) names mean no cut.
+    axis are empty, and so are shards beyond the number of rows. An op that needs the whole of a cut axis, such as a
+    softmax or a sort along it, gets it gathered, and what follows from it is not cut. Without a mesh (see `Mesh`) names
+    mean no cut.
 
     >>> import flowgraph as fg
     >>> float(fg.shard(fg.ones((10,)), rows=3).sum())
@@ -92,8 +101,8 @@ def shard(x: Any, rows: int | tuple[int, ...] | str | None = None, axes: Mapping
     >>> fg.shard(fg.ones((2, 4)), axes={1: 2}).sum(axis=0).tolist()
     [2.0, 2.0, 2.0, 2.0]
 
-    Raises UsageError for a number of pieces below 1 and for a name that the mesh does not have, ShapeError for an axis
-    that x does not have.
+    Raises UsageError for a number of pieces below 1, for a name that the mesh does not have, and for two wishes that
+    contradict; ShapeError for an axis that x does not have.
     """
     if hasattr(x, "__flowgraph_shard__"):  # a variable
         return x.__flowgraph_shard__(rows, axes)

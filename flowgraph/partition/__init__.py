@@ -5,6 +5,7 @@ from flowgraph.partition.layout import Cut, Layout, Layouts, propagate
 from flowgraph.partition.portions import PORTION, narrow
 from flowgraph.partition.rows import MESHES, choose_rows, known_layouts, unknown_rows
 from flowgraph.partition.split import Join, Part, Split, even, split
+from flowgraph.partition.wishes import contradiction, wishes_of
 
 __all__ = [
     "BEFORE",
@@ -22,6 +23,7 @@ __all__ = [
     "Partitioned",
     "Split",
     "choose_rows",
+    "contradiction",
     "even",
     "insert",
     "known_layouts",
@@ -30,4 +32,5 @@ __all__ = [
     "rows_of",
     "split",
     "unknown_rows",
+    "wishes_of",
 ]

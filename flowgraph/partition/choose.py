@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flowgraph.factors import Binding
 from flowgraph.graph import Graph, Node
 from flowgraph.partition.layout import Cut, Layout, Layouts, propagate
 from flowgraph.partition.split import splittable, weight_bytes
 
 MODEL = "model"
 """The axis of the mesh over which a plan cuts weights."""
-TRIALS = 12
+TRIALS = 8
 """So many cuts are looked into at most: the largest weights count, and what follows from theirs."""
 SHARE = 64
 """A weight is worth a cut of its own if it has at least such a part of all bytes."""
@@ -48,9 +49,15 @@ def choose_weights(
     Of the axes of a leaf it is the one by which `cost` is least after the cut has spread through the graph. `given`
     are wishes of the model: they are in every choice.
     """
+    known: dict[Node, frozenset[str]] = {}
+
+    def legal(node: Node, binding: Binding) -> frozenset[str]:
+        if node not in known:
+            known[node] = splittable(node, binding)
+        return known[node]
 
     def spread(wishes: Mapping[Node, int]) -> Layouts:
-        return propagate(graph, seeds_of(wishes, given), splittable, weight_bytes)
+        return propagate(graph, seeds_of(wishes, given), legal, weight_bytes)
 
     found = [Choice({}, spread({}))]
     order = sorted(leaves, key=lambda one: -bytes_of(one))

@@ -1,8 +1,9 @@
 """What a layout costs: operations, bytes moved, bytes held and seconds, from the factor strings alone.
 
-A graph is looked at once for each choice of what is cut, before it is partitioned: `work_of` adds up what its nodes do
-and hand over. How many pieces there are is a number that enters afterwards: `predict` takes as long for 10,000 shards
-as for one. Where it can not know better the prediction is the larger of two: what is measured later lies below.
+A graph is looked at once for each choice of what is cut, before it is partitioned: `work_of` (in work.py) adds up what
+its nodes do and hand over. How many pieces there are is a number that enters afterwards: `predict` takes as long for
+10,000 shards as for one. Where it can not know better the prediction is the larger of two: what is measured later lies
+below.
 """
 
 from __future__ import annotations
@@ -10,11 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flowgraph.graph import ITEM, Graph, Node, operand_types
-from flowgraph.op import shape_only
-from flowgraph.partition.layout import Layouts
+from flowgraph.graph import Node
 from flowgraph.schedule import HEAVY_BYTES, HEAVY_ROWS, TILE_BYTES, TILE_ROWS
-from flowgraph.types import Size, TensorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class StageWork:
     """Bytes of rows from other stages, which are held until the last loop has read them."""
     gathered: float = 0.0
     """Bytes of rows that are needed as a whole, and of results."""
-    row_bytes: float = 0.0
+    row_bytes: Amount = field(default_factory=Amount)
     """Bytes of one row of everything that is alive in a tile."""
 
 
@@ -172,235 +170,6 @@ class Cost:
         return sum(self.memory.values())
 
 
-def length_of(size: Size, lengths: Mapping[str, int]) -> int:
-    """A length; `lengths` are those of row factors that the types leave open, by their names."""
-    return size if isinstance(size, int) else size.value(lengths.get(size.base.name, 1))
-
-
-def bytes_of(of_type: TensorType, lengths: Mapping[str, int]) -> float:
-    """The bytes of a value."""
-    result = float(of_type.dtype.itemsize)
-    for one in of_type.shape:
-        result *= length_of(one, lengths)
-    return result
-
-
-def work_of(
-    graph: Graph,
-    rows: Layouts,
-    model: Layouts,
-    states: Mapping[int, int],
-    lengths: Mapping[str, int],
-    stage_of: Mapping[Node, int] | None = None,
-    stages: int = 1,
-) -> Work:
-    """What `graph` does where rows are cut as in `rows` and weights as in `model`; `stage_of` tells its stages.
-
-    `states` says of which inputs some outputs are the next value.
-    """
-    return _Adder(graph, rows, model, states, lengths, stage_of or {}, stages).run()
-
-
-class _Adder:
-    """One walk over the nodes."""
-
-    def __init__(
-        self,
-        graph: Graph,
-        rows: Layouts,
-        model: Layouts,
-        states: Mapping[int, int],
-        lengths: Mapping[str, int],
-        stage_of: Mapping[Node, int],
-        stages: int,
-    ) -> None:
-        self.graph, self.rows, self.model, self.states = graph, rows, model, states
-        self.lengths, self.stage_of = lengths, stage_of
-        self.work = Work([StageWork() for _ in range(stages)])
-        self.level: dict[Node, int] = {}
-        self.moved: set[tuple[str, Node]] = set()
-        self.crossed: set[tuple[Node, int]] = set()
-        self.stored: set[Node] = set()
-        self.made: list[tuple[StageWork, int, float, bool]] = []
-        """(stage, loop, operations, whether weights cut it) of each node that makes rows."""
-
-    def run(self) -> Work:
-        self._count_rows()
-        for node in self.graph.inputs:
-            self._leaf(node)
-        for node in self.graph.nodes():
-            if not node.is_leaf:
-                self._node(node)
-        kept = {self.graph.outputs[number]: self.graph.inputs[leaf] for number, leaf in self.states.items()}
-        for node in dict.fromkeys(self.graph.outputs):
-            self._output(node, kept.get(node))
-        self.work.levels = max(self.level.values(), default=0) + 1
-        self._again()
-        return self.work
-
-    def _again(self) -> None:
-        """Add up what a later loop would have to compute once more: all that the first of its stage makes."""
-        for stage in self.work.stages:
-            own = [one for one in self.made if one[0] is stage]
-            first = min((level for _, level, _, _ in own), default=0)
-            for _, level, flops, model in own if stage.stored.total else ():
-                if level == first:
-                    stage.again.add(flops, True, model)
-
-    def _count_rows(self) -> None:
-        for node in self.graph.nodes():
-            for length, cut in zip(node.type.shape, self.rows.produced(node), strict=True):
-                if cut is not None:
-                    self.work.rows = max(self.work.rows, length_of(length, self.lengths) // cut.times)
-
-    def _bytes(self, node: Node) -> float:
-        return sum(bytes_of(one, self.lengths) for one in node.types)
-
-    def _cut(self, layouts: Layouts, node: Node) -> bool:
-        """Whether the value of `node` is in pieces."""
-        node = node.inputs[0] if node.op is ITEM else node
-        return any(layouts.produced(node)) and not layouts.contracts(node)
-
-    def _stage(self, node: Node) -> StageWork:
-        return self.work.stages[self.stage_of.get(node, -1)]
-
-    def _leaf(self, node: Node) -> None:
-        if node.attr("kind") != "variable":
-            return
-        nbytes, cut = self._bytes(node), self._cut(self.model, node)
-        self._stage(node).state.add(nbytes, False, cut)
-        self._held(node, nbytes, False, cut)
-
-    def _held(self, node: Node, nbytes: float, rows: bool, model: bool) -> None:
-        self.work.holders.append(Holder(node, nbytes, rows, model))
-
-    def _node(self, node: Node) -> None:
-        stage, nbytes = self._stage(node), self._bytes(node)
-        rows, model = node in self.rows.choices, node in self.model.choices
-        self.level[node] = max((self._level_after(one, node) for one in self._read(node)), default=0)
-        for operand in self._read(node):
-            self._hand(operand, node)
-        if node.op is ITEM or node.op.view is not None:
-            return
-        flops = node.op.flops * self._points(node)
-        stage.flops.add(flops, rows, model)
-        stage.written.add(nbytes, rows and not self.rows.contracts(node), model and not self.model.contracts(node))
-        if self.rows.contracts(node):
-            cut = model and not self.model.contracts(node)
-            stage.partial.add(nbytes, False, cut)
-            self._held(node, nbytes, False, cut)
-            self.work.combined += nbytes
-        elif rows:
-            stage.row_bytes += nbytes / self.work.rows
-            self.made.append((stage, self.level[node], flops, model))
-        else:
-            self._held(node, nbytes, False, model and not self.model.contracts(node))
-        if self.model.contracts(node):
-            self.work.reduced += nbytes
-
-    def _read(self, node: Node) -> list[Node]:
-        """The operands whose values are read."""
-        skip = shape_only(node.op, operand_types(node.op, node.inputs, node.attrs), node.attrs)
-        return [one for index, one in enumerate(node.inputs) if index not in skip]
-
-    def _points(self, node: Node) -> float:
-        result = 1.0
-        for size in node.inferred().binding.sizes.values():
-            result *= length_of(size, self.lengths)
-        return result
-
-    def _level_after(self, operand: Node, user: Node) -> int:
-        """The loop in which `user` can read `operand`: behind a combine or a border it is the next one."""
-        if operand.is_leaf:
-            return 0
-        passed = self.stage_of.get(operand, -1) != self.stage_of.get(user, -1)
-        whole = self._cut(self.rows, operand) and user not in self.rows.choices
-        return self.level[operand] + (self.rows.contracts(operand) or whole or passed)
-
-    def _once(self, cause: str, node: Node) -> bool:
-        if (cause, node) in self.moved:
-            return False
-        self.moved.add((cause, node))
-        return True
-
-    def _hand(self, operand: Node, user: Node) -> None:
-        """Count what `user` needs of `operand`, each way once."""
-        nbytes, leaf = self._bytes(operand), _source(operand)
-        rows, model = self._cut(self.rows, operand), self._cut(self.model, operand)
-        number, own = self.stage_of.get(operand, -1), self.stage_of.get(user, -1)
-        if not leaf and number != own and (operand, own) not in self.crossed:
-            self.crossed.add((operand, own))
-            self.work.borders += nbytes
-        if rows and not leaf and user in self.rows.choices and self.level[user] > self.level[operand]:
-            self._store(operand, user, nbytes, model)
-        if rows and user not in self.rows.choices and self._once("gather rows", operand):
-            self.work.exchanged += 0.0 if leaf else nbytes
-            self._stage(user).gathered += nbytes
-            self._held(operand, nbytes, False, model)
-        if not rows and not leaf and user in self.rows.choices and self._once("spread", operand):
-            self.work.spread += nbytes
-        self._hand_model(operand, user, nbytes, model, leaf)
-
-    def _store(self, operand: Node, user: Node, nbytes: float, model: bool) -> None:
-        """Count rows that wait for the loop of `user`."""
-        if operand in self.stored or operand.op.view is not None:
-            return
-        self.stored.add(operand)
-        other = self.stage_of.get(operand, -1) != self.stage_of.get(user, -1)
-        stage = self._stage(user)
-        (stage.received if other else stage.stored).add(nbytes, True, model)
-        self._held(operand, nbytes, True, model)
-
-    def _hand_model(self, operand: Node, user: Node, nbytes: float, model: bool, leaf: bool) -> None:
-        """What the pieces of cut weights hand one another: they read the same piece, a part, or the whole."""
-        choice = self.model.choices.get(user)
-        if choice is None:
-            if model and self._once("gather", operand):
-                self.work.exchanged += nbytes
-            return
-        indices = [number for number, one in enumerate(user.inputs) if one is operand]
-        asked = [any(self.model.required(user, number)) for number in indices]
-        if model and not all(asked):
-            if self._once("all", operand):
-                self.work.copied += nbytes
-        elif model:
-            same = all(self.model.required(user, n) == self.model.produced(_made(operand)) for n in indices)
-            if not same and self._once("reshard", operand):
-                self.work.exchanged += nbytes
-        elif not leaf and not all(asked):
-            if self._once("copy", operand):
-                self.work.copied += nbytes
-        elif not leaf and self._once("take", operand):
-            self.work.exchanged += nbytes
-
-    def _output(self, node: Node, state: Node | None) -> None:
-        nbytes = self._bytes(node)
-        if state is not None:
-            cut = self._cut(self.model, state)
-            self._stage(state).updated.add(nbytes, False, cut)
-            if self._cut(self.model, node) != cut and not node.is_leaf:
-                self.work.exchanged += nbytes
-            return
-        if node.is_leaf:
-            return
-        rows, model = self._cut(self.rows, node), self._cut(self.model, node)
-        if model and self._once("gather", node):
-            self.work.exchanged += nbytes
-        if rows or model:
-            self._stage(node).gathered += nbytes if not rows else 0.0
-
-
-def _source(node: Node) -> bool:
-    """Whether `node` is a leaf, or a view of one: it is read where it lies."""
-    while node.op.view is not None and node.inputs:
-        node = node.inputs[0]
-    return node.is_leaf
-
-
-def _made(node: Node) -> Node:
-    return node.inputs[0] if node.op is ITEM else node
-
-
 def predict(work: Work, grid: Grid, workers: int, rates: Rates) -> Cost:
     """What `work` costs on `workers` workers where everything is cut as `grid` says."""
     used = min(workers, grid.places)
@@ -453,8 +222,9 @@ def _memory(work: Work, grid: Grid, each: int) -> dict[str, float]:
         stored = stage.received.each(grid.data, grid.model)
         stored += 0.0 if grid.recompute else stage.stored.each(grid.data, grid.model)
         least = HEAVY_ROWS if stage.partial.total >= HEAVY_BYTES else TILE_ROWS[0]
+        width = stage.row_bytes.each(1, grid.model)
         rows = work.rows / (grid.data * grid.batches)
-        tile = stage.row_bytes * min(rows, max(TILE_BYTES / max(stage.row_bytes, 1.0), least))
+        tile = width * min(rows, max(TILE_BYTES / max(width, 1.0), least))
         found.append(
             {
                 "weights": held,

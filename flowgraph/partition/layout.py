@@ -136,6 +136,7 @@ class _Spread:
         self.legal = {node: legal(node, binding) for node, binding in self.bindings.items()}
         self.leaves: dict[Node, Layout] = {}
         self.choices: dict[Node, Choice] = {}
+        self.layouts = Layouts(self.leaves, self.choices, self.bindings)
         self.changed = False
         for node, layout in seeds.items():
             if node.is_leaf:
@@ -157,11 +158,13 @@ class _Spread:
         return self.changed
 
     def _layout(self, node: Node, result: int) -> Layout:
-        return Layouts(self.leaves, self.choices, self.bindings).produced(node, result)
+        return self.layouts.produced(node, result)
 
     def _forward(self, node: Node) -> None:
         offered: dict[str, Choice] = {}
         for operand, axes in zip(node.inputs, self.bindings[node].operands, strict=True):
+            if operand not in self.choices and operand not in self.leaves:
+                continue
             for axis, cut in zip(axes, self._layout(operand, picked(node)), strict=True):
                 choice = None if cut is None else self._choice(node, axis, cut)
                 if choice is not None:

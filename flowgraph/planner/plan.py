@@ -76,6 +76,10 @@ class Plan(Placement):
     def __getitem__(self, name: str) -> int:
         return self.axes.get(name, 1)
 
+    def instead(self, candidate: Candidate) -> Plan:
+        """The plan of another of the `candidates`, whether it fits or not."""
+        return Plan(self._subject, self.machine, candidate, self.candidates)
+
     def apply(self) -> Plan:
         """Put the plan in force in this thread until `withdraw`; returns it."""
         return self.__enter__()
@@ -109,7 +113,9 @@ class Plan(Placement):
         machine = self.machine
         limit = "no limit of memory" if machine.memory is None else f"{human(machine.memory)} each"
         head = f"plan for {machine.workers} workers of {machine.cores} cores, {limit}"
-        rows = [("", "data", "model", "stages", "batches", "rows", "seconds", "moved", "held", "flops")]
+        rows: list[tuple[str, ...]] = [
+            ("", "data", "model", "stages", "batches", "rows", "seconds", "moved", "held", "flops")
+        ]
         rows += [self._row(one) for one in self._shown()]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
@@ -191,14 +197,19 @@ def _machine(workers: Any, memory: Any, cores: Any, rates: Rates) -> Machine:
             raise UsageError(f"a plan with {name}={value!r}", "it must be a whole number above 0", f"Give {name}=4.")
     limit = None if memory is None else _bytes(memory)
     client = current_client()
-    if client is not None:
-        threads = dict(client.nthreads())
-        if workers is None and not threads:
-            raise UsageError("a plan for the client in force", "it has no workers", "Start some, or give workers=4.")
-        workers = len(threads) if workers is None else workers
-        cores = min(threads.values(), default=1) if cores is None else cores
-        limit = _limit(client) if limit is None else limit
-    return Machine(workers or 1, cores or processors(), limit, rates)
+    if client is None:
+        return Machine(workers or 1, cores or processors(), limit, rates)
+    if workers is None and not client.nthreads():
+        raise UsageError("a plan for the client in force", "it has no workers", "Start some, or give workers=4.")
+    found = machine_of(client)
+    return Machine(workers or found.workers, cores or found.cores, limit or found.memory, rates)
+
+
+def machine_of(client: Any = None) -> Machine:
+    """The machine that the workers of a client are, of the one in force if None."""
+    client = current_client() if client is None else client
+    threads = list(client.nthreads().values())
+    return Machine(max(len(threads), 1), min(threads, default=1), _limit(client), Rates())
 
 
 def _bytes(memory: Any) -> float:

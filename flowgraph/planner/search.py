@@ -9,9 +9,10 @@ from functools import cached_property
 from flowgraph.context import describe_line
 from flowgraph.errors import UsageError
 from flowgraph.graph import STAGE, Node, toposort
-from flowgraph.partition import Layouts, choose_rows
+from flowgraph.partition import MESHES, Layouts, choose_rows
 from flowgraph.partition.choose import Choice, choose_weights
-from flowgraph.partition.cost import Cost, Grid, Rates, Work, balanced, bytes_of, predict, work_of
+from flowgraph.partition.cost import Cost, Grid, Rates, Work, balanced, predict
+from flowgraph.partition.work import Facts, work_of
 from flowgraph.planner.subject import Subject, units_of
 
 STAGES = (2, 4, 8, 16)
@@ -59,7 +60,8 @@ class Search:
 
     def __init__(self, subject: Subject, machine: Machine) -> None:
         self.subject, self.machine = subject, machine
-        self.rows = choose_rows(subject.graph)
+        self.rows = _first(choose_rows(subject.graph))
+        self.facts = Facts(subject.graph, self.rows, subject.lengths)
         self.axis = subject.stage_axis()
 
     @cached_property
@@ -86,14 +88,11 @@ class Search:
             found = predict(self._work(layouts, (), 1), grid, 2, machine.rates)
             return found.bytes + found.peak
 
-        return choose_weights(
-            subject.graph, leaves, subject.wishes(), lambda leaf: bytes_of(leaf.type, subject.lengths), cost
-        )
+        return choose_weights(subject.graph, leaves, subject.wishes(), lambda leaf: self.facts.of[leaf].bytes, cost)
 
     def _work(self, layouts: Layouts, stages: tuple[int, ...], count: int) -> Work:
-        subject = self.subject
-        stage_of = {node: stages[unit] for node, unit in self.units.items()} if count > 1 else {}
-        return work_of(subject.graph, self.rows, layouts, subject.states, subject.lengths, stage_of, count)
+        stage_of = {node: stages[unit] for node, unit in self.units.items()} if count > 1 else None
+        return work_of(self.facts, layouts, self.subject.states, stage_of, count)
 
     def _divisions(self) -> list[tuple[int, ...]]:
         """The stage of each unit, for each number of stages to look into; the model's own stages stay."""
@@ -102,10 +101,9 @@ class Search:
             return [()]
         if self.axis == STAGE:
             return [tuple(range(count))]
-        alone = work_of(
-            self.subject.graph, self.rows, self.choices[0].layouts, {}, self.subject.lengths, self.units, count
-        )
-        weights = [one.flops.total for one in alone.stages]
+        weights = [0.0] * count
+        for node, unit in self.units.items():
+            weights[unit] += self.facts.of[node].flops
         found = [tuple(balanced(weights, stages)) for stages in STAGES if stages <= min(count, self.machine.places)]
         return [(), *dict.fromkeys(one for one in found if len(set(one)) > 1)]
 
@@ -141,6 +139,11 @@ class Search:
                     for recompute in (False, True)[: 1 + stored]:
                         yield Grid(data, model, stages, batches, recompute)
 
+    def fits(self, grid: Grid) -> bool:
+        """Whether a grid with no cuts but those of the rows, and those that the model wishes, fits a worker."""
+        cost = self._predicted(self._work(self.choices[0].layouts, (), 1), grid)
+        return self.machine.memory is None or cost.peak <= self.machine.memory
+
     def best(self) -> tuple[Candidate, list[Candidate]]:
         """The best candidate that fits a worker's memory, and all; raises UsageError where none does."""
         found = sorted(self.candidates(), key=lambda one: one.rank)
@@ -157,29 +160,33 @@ class Search:
         parts = ", ".join(f"{human(nbytes)} {name}" for name, nbytes in least.cost.memory.items() if nbytes)
         found = f"the least that any plan holds on one of them is {human(least.cost.peak)} ({parts})"
         if held is not None:
-            what = f" {held.node.op.name}" if not held.node.is_leaf else ""
-            name = held.node.attr("name") or getattr(self.subject.variables.get(held.node), "name", "")
-            what = (
-                f"the variable {name!r}"
-                if held.node.is_leaf and name
-                else f"the result of{what}"
-                if what
-                else "an input"
-            )
-            found += (
-                f"; most of it, {human(held.on(least.grid))}, is {what}, {held.node.type}, of {self._line(held.node)}"
-            )
+            found += f"; the largest value, {human(held.on(least.grid))}, is {self._named(held.node)}"
         return UsageError(
             f"a plan for {machine.workers} workers of {human(machine.memory)}",
             found,
             "Take more workers, workers with more memory, or a smaller model.",
         )
 
+    def _named(self, node: Node) -> str:
+        """A node in words, with the user's line."""
+        variable = self.subject.variables.get(node)
+        name = variable.name if variable is not None else node.attr("name") if node.is_leaf else None
+        what = f"{name!r}" if name else "an input" if node.is_leaf else f"the result of {node.op.name}"
+        return f"{what}, {node.type}, of {self._line(node)}"
+
     def _line(self, node: Node) -> str:
         """The user's line of a node; of a leaf, the line where it is first read."""
         if node.where is None:
             node = next((one for one in toposort(self.subject.graph.outputs) if node in one.inputs and one.where), node)
         return describe_line(node.where)
+
+
+def _first(found: Layouts) -> Layouts:
+    """The cuts of the rows alone: further row factors, those of large weights, may be cut over the model instead."""
+    mesh = MESHES[0].name
+    leaves = {node: layout for node, layout in found.leaves.items() if any(cut and cut.mesh == mesh for cut in layout)}
+    choices = {node: choice for node, choice in found.choices.items() if choice.cut.mesh == mesh}
+    return Layouts(leaves, choices, found.bindings)
 
 
 def counts(most: int) -> list[int]:

@@ -110,7 +110,14 @@ class Variable:
         return self.type.ndim
 
     def __flowgraph_tensor__(self) -> Tensor:
-        """The current value as a tensor; tapes take note of the read."""
+        """The current value as a tensor, cut as it is wished; tapes take note of the read."""
+        tensor, wish, plan = self._read(), self._wish, current_placement()
+        if wish is None and plan is not None:
+            wish = _planned(plan, self)
+        return tensor if wish is None else shard(tensor, *wish)
+
+    def _read(self) -> Tensor:
+        """The current value as a tensor."""
         trace, plan = _trace(), current_placement()
         if trace is not None:
             tensor: Tensor = trace.read(self)
@@ -123,10 +130,7 @@ class Variable:
         if self.trainable and ACTIVE.tapes and is_float(self.type.dtype):
             for tape in ACTIVE.tapes:
                 tape.watch_variable(tensor.node, self)
-        wish = self._wish
-        if wish is None and plan is not None:
-            wish = _planned(plan, self)
-        return tensor if wish is None else shard(tensor, *wish)
+        return tensor
 
     def __flowgraph_shard__(self, rows: Any, axes: Any) -> Variable:
         """Keep a wish about how the value is cut, wherever it is read from now on; see `shard`."""
@@ -147,7 +151,7 @@ class Variable:
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The current value as a numpy array."""
-        return without_wishes(self.value())[0].numpy()
+        return self._read().numpy()
 
     def assign(self, value: Any) -> Variable:
         """Replace the value; returns the variable.

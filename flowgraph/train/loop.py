@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.apply import convert
+from flowgraph.context import Hooks
 from flowgraph.errors import DivergedError, ShapeError, UsageError
 from flowgraph.kernel import Kernel, Rows, clean
 from flowgraph.lower import lower_call, new_token
@@ -76,6 +77,9 @@ def fit(
     (chosen by time if None); it has no influence on the result. `progress` shows a bar, or is called with (steps done,
     last loss) after each window; `stop` with (steps done, losses of the window) and ends the fit by returning True.
 
+    On a cluster whose workers have too little memory for the variables and the optimizer's state, they are cut as
+    `fg.plan` finds best; wishes of the model and a mesh in force (or a plan) come first.
+
     Raises DivergedError, naming the step, when the loss or a variable is no longer finite: the variables then have the
     values from before the window.
 
@@ -92,7 +96,11 @@ def fit(
     3.0
     """
     wish = _Wish(batch_size, shuffle, seed)
-    return _Fit(loss, data, variables, optimizer, wish, client, scheduler).run(steps, epochs, window, progress, stop)
+    variables = list(variables)
+    with Hooks.placed(loss, data, variables, optimizer, client if scheduler is None else scheduler):
+        return _Fit(loss, data, variables, optimizer, wish, client, scheduler).run(
+            steps, epochs, window, progress, stop
+        )
 
 
 @dataclass(frozen=True)
