@@ -234,10 +234,11 @@ class Lowering:
         arguments = self._arguments(stage.arguments)
         function = run_loop if stage.loop.writes else run_sum
         leaf, keys = bound.leaf_tiles[mesh], []
+        group, *_ = self.key(name, 0)
         for shard, (start, stop) in enumerate(bound.shards[mesh]):
             parts = self._listed([self._rows(one, shard, start, stop) for one in stage.rows])
             call = (function, kernel, start, stop - start, leaf, totals, how, parts, arguments)
-            keys.append(self._task(self.key(name, shard), *self._gated(stage, shard), *call))
+            keys.append(self._task((group, self.step, shard), *self._gated(stage, shard), *call))
             if stage in self.leaving:
                 self._task(self.key(f"{name}-done", shard), run_nothing, self.spec.TaskRef(keys[-1]))
         self._place_rows(stage, keys)

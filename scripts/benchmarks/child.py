@@ -94,7 +94,6 @@ class _Contender:
         about = {"versions": versions(self.task["needs"]), "blas": blas()}
         return {"bytes": max(peak - before, 0), "exact": exact, "found": digest(found), **about}
 
-
     def figure(self) -> Any:
         """A number that is no time of this process: a count, or one that is computed."""
         run = self.make(self.data, self.task["threads"])

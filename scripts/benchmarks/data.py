@@ -103,7 +103,7 @@ processes = mlp
 
 def cluster_step(steps: int) -> Data:
     """A small network on so few rows that a step is next to no work, in two shards none the less."""
-    return replace(mlp(20_000, 16, "tanh"), steps=steps)
+    return replace(mlp(20_000, 4, "tanh"), steps=steps)
 
 
 cluster_tasks = cluster_bytes = cluster_step
@@ -120,7 +120,10 @@ no_ops_chain = no_ops
 def lowering(shards: int) -> Data:
     """Rows for so many shards. They are never read, and take no memory."""
     whole = mlp(8, 16, "tanh")
-    X, y = (np.broadcast_to(np.zeros((1, one.shape[1]), np.float32), (shards << 14, one.shape[1])) for one in (whole.X, whole.y))
+    X, y = (
+        np.broadcast_to(np.zeros((1, one.shape[1]), np.float32), (shards << 14, one.shape[1]))
+        for one in (whole.X, whole.y)
+    )
     return replace(whole, X=X, y=y, count=shards)
 
 
