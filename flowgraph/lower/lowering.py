@@ -37,11 +37,13 @@ from flowgraph.lower.tree import fan_in
 from flowgraph.sources import SMALL_BYTES, Derived, Held
 
 BESIDE_BYTES = 1 << 18
-"""A task takes a result of another out of all that this one returns, if the rest has at most so many bytes: to send them
-takes less time than to schedule a task that picks the one result."""
+"""A task takes a result of another out of all that this one returns, if the rest has at most so many bytes.
+
+To send them takes less time than to schedule a task that picks the one result."""
 INSIDE_BYTES = 1 << 10
-"""Values of at most so many bytes stand in every task that takes them; larger ones are a task, so that they travel once
-to each worker."""
+"""Values of at most so many bytes stand in every task that takes them.
+
+Larger ones are a task, so that they travel once to each worker."""
 SUBTREES = 4
 """A shard's partial results are about so many subtrees."""
 

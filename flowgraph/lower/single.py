@@ -10,7 +10,6 @@ import numpy as np
 from flowgraph.lower.calls import assemble_pieces
 from flowgraph.sources import SMALL_BYTES, EveryPiece, Held, TaskPiece
 
-
 _OF_TASKS = (TaskPiece, EveryPiece)
 
 
