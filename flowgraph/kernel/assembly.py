@@ -223,8 +223,9 @@ class Assembly:
         return tuple(node for node in phase.nodes if node not in self.replicated and node in self.leaving)
 
     def _last(self) -> Whole:
-        """The phase whose task also returns the outputs that every stage can compute for itself, such as the number of
-        the next step: one that has a task anyway, if there is any.
+        """The phase whose task also returns the outputs that every stage can compute for itself.
+
+        Such as the number of the next step. It is one that has a task anyway, if there is any.
         """
         common = [one for level in self.phases.whole for one in level if not one.lane]
         return next((one for one in reversed(common) if self._results(one)), common[0])

@@ -111,7 +111,8 @@ def load(digest: str, blob: bytes) -> Kernel:
         if kernel is None:
             import cloudpickle
 
-            kernel = Kernel(*cloudpickle.loads(blob), _pickled=(digest, blob))
+            kernel = Kernel(*cloudpickle.loads(blob))
+            kernel._pickled = digest, blob
         _LOADED[digest] = kernel
         while len(_LOADED) > _LOADED_LIMIT:
             del _LOADED[next(iter(_LOADED))]

@@ -38,11 +38,13 @@ from flowgraph.lower.tree import fan_in
 from flowgraph.sources import SMALL_BYTES, Derived, Held
 
 BESIDE_BYTES = 1 << 18
-"""A task takes a result of another out of all that this one returns, if the rest has at most so many bytes: to send them
-takes less time than to schedule a task that picks the one result."""
+"""A task takes a result of another out of all that this one returns, if the rest has at most so many bytes.
+
+To send them takes less time than to schedule a task that picks the one result."""
 INSIDE_BYTES = 1 << 10
-"""Values of at most so many bytes stand in every task that takes them; larger ones are a task, so that they travel once
-to each worker."""
+"""Values of at most so many bytes stand in every task that takes them.
+
+Larger ones are a task, so that they travel once to each worker."""
 SUBTREES = 4
 """A shard's partial results are about so many subtrees."""
 
@@ -249,10 +251,11 @@ class Lowering:
         arguments = self._arguments(stage.arguments)
         function = run_loop if stage.loop.writes else run_sum
         leaf, keys = bound.leaf_tiles[mesh], []
+        group, *_ = self.key(name, 0)
         for shard, (start, stop) in enumerate(bound.shards[mesh]):
             parts = self._listed([self._rows(one, shard, start, stop) for one in stage.rows])
             call = (function, kernel, start, stop - start, leaf, totals, how, parts, arguments)
-            keys.append(self._task(self.key(name, shard), *self._gated(stage, shard), *call))
+            keys.append(self._task((group, self.step, shard), *self._gated(stage, shard), *call))
             if stage in self.leaving:  # and all before it: they may overtake one another
                 waited = [keys[-1], *([self.key(f"{name}-done", shard - 1)] if shard else [])]
                 self._task(self.key(f"{name}-done", shard), run_nothing, *map(self.spec.TaskRef, waited))

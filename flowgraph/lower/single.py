@@ -11,13 +11,15 @@ import numpy as np
 from flowgraph.lower.calls import assemble_pieces
 from flowgraph.sources import SMALL_BYTES, EveryPiece, Held, TaskPiece
 
+_OF_TASKS = (TaskPiece, EveryPiece)
+
 
 def piece_arguments(found: Sequence[Any]) -> Any:
     """Pieces as an argument of a task: those of other tasks' results as [result, start, stop, axis, expected shape].
 
     Without such it is a plain list: Dask takes microseconds for each of its own, and there is one for every shard.
     """
-    if not any(isinstance(one, TaskPiece | EveryPiece) for one in found):
+    if not any(type(one) in _OF_TASKS for one in found):
         return list(found)
     from dask import task_spec as spec
 

@@ -245,7 +245,7 @@ PROCESSES = Case(
 CLUSTER_STEP = (
     Case(
         "cluster_step",
-        "a step of Adam after the other on a Dask cluster of two, next to no work: one step",
+        "a step of Adam after the other on a Dask cluster of two, little work: one step",
         "cluster_step",
         ("flowgraph", "here"),
         {"steps": 100},

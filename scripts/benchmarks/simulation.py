@@ -58,7 +58,7 @@ def tree(workers: int, size: int, most: int, model: Model) -> dict[Any, tuple[li
 
 
 def step_seconds(workers: int, size: int, most: int | None, model: Model) -> float:
-    """The seconds of a step with parameters of `size` bytes, joined by `most` at a time (flowgraph's choice if None)."""
+    """The seconds of a step with parameters of `size` bytes, joined by `most` at a time (None: flowgraph's choice)."""
     tasks = tree(workers, size, most if most is not None else fan_in(workers, size), model)
     missing = {key: len(needs) for key, (needs, _) in tasks.items()}
     users: dict[Any, list[Any]] = defaultdict(list)

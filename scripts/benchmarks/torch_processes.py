@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +36,7 @@ def start(data: Data, count: int) -> Callable[[], Results]:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
     edges = [number * len(data.X) // count for number in range(count + 1)]
-    parts = [(data.X[a:b], data.y[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [(data.X[a:b], data.y[a:b]) for a, b in itertools.pairwise(edges)]
     for rank in range(1, count):
         given = (rank, count, port, parts[rank], data.parameters)
         get_context("spawn").Process(target=_serve, args=given, daemon=True).start()

@@ -91,6 +91,7 @@ def _graph_figure(data: Data, threads: int, figure: Callable[[Mapping[Any, Any]]
     def run() -> Results:
         with mock.patch.object(program, "lower_window", noted):
             _fit(data, threads, None, "synchronous")()
+        assert found, "the data is one tile: there are no shards"
         return {"figure": sum(found) / data.steps}
 
     return run
