@@ -222,6 +222,8 @@ class Program:
 
         Where rows come in at least so many `chunks`, shards follow these: then one shard needs few of them at a time.
         """
+        if not rows:
+            return ((0, 0),)
         unit = self.plan.tile[mesh] * leaf
         wish = self.wishes.get(mesh)
         if wish is None:
