@@ -26,6 +26,7 @@ from flowgraph.graph import Graph, Node, Origin, in_lane, make_node
 from flowgraph.op import OPS, kernel_parameters
 from flowgraph.ops.body import Body
 from flowgraph.partition.layout import Choice, Cut, Layout, Layouts, legal_factors, propagate, trailing
+from flowgraph.sources import in_memory
 from flowgraph.types import tensor_type
 
 Bounds = tuple[tuple[int, int], ...]
@@ -53,6 +54,7 @@ class Part:
 
     def of(self, value: Any) -> Any:
         """The part of the value of that input."""
+        value = in_memory(value) if self.slices else value
         for axis, start, stop in self.slices:
             value = value[(slice(None),) * axis + (slice(start, stop),)]
         return value

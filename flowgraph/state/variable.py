@@ -141,6 +141,8 @@ class Variable:
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The current value as a numpy array."""
+        if self._wish is not None and _trace() is None:  # however it is cut, it lies here in one piece
+            return tensor_of(self._node).numpy()
         return self.value().numpy()
 
     def assign(self, value: Any) -> Variable:
