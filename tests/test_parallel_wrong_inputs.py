@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import dask.array as da
@@ -123,7 +124,7 @@ def test_chunks_of_any_order_and_size_have_the_same_bits(order: str) -> None:
     assert gradients(x) == expected
     assert gradients(fg.shard(fg.asarray(x), rows=(1, 0, 9_999, 40_003))) == expected
     chunks = ((1, 4_999, 17_003, 3, 27_997), (6,))
-    blocks = [ORDERS[order](np.array(x[a:b])) for a, b in zip(np.cumsum((0, *chunks[0])), np.cumsum(chunks[0]))]
+    blocks = [ORDERS[order](np.array(x[a:b])) for a, b in pairwise(np.cumsum((0, *chunks[0])))]
     lazy = da.concatenate([da.from_array(one, chunks=one.shape) for one in blocks]).astype(x.dtype)
     assert gradients(lazy) == expected
 

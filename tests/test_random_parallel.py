@@ -153,6 +153,15 @@ def test_random_programs_on_threads(case: Case) -> None:
     check_bits(case, {"scheduler": "threads"}, {"scheduler": "synchronous"})
 
 
+def test_lanes_without_rows() -> None:
+    x = make_input(tensor_type((0, WIDTH), np.float32), "data", "x")
+    x.symbolic = True
+    with fg.pipeline_stage(0):
+        h = fg.tanh(tensor_of(x))
+    graph = Graph((x,), (fg.sum(h).node, h.node))
+    check_bits(Case(graph, [np.zeros((0, WIDTH), np.float32)], [1, 3, (0, 0)]), {"scheduler": "threads"})
+
+
 @pytest.mark.cluster
 @settings(max_examples=20, suppress_health_check=RELAXED)
 @given(case=cases())

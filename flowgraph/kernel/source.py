@@ -97,7 +97,7 @@ class Emitter:
             ("push = stack.push", None),
             ("size = -1", None),
             (
-                f"for low in range(0, rows + (not N{number}), {tile}):  # where there are no rows at all, an empty tile",
+                f"for low in range(0, rows + (not N{number}), {tile}):  # an empty tile if there are no rows",
                 None,
             ),
             (f"    at{number} = start + low", None),
