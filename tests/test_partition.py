@@ -317,7 +317,7 @@ def test_the_whole_of_a_cut_leaf_is_not_gathered() -> None:
     assert any(node.op is GATHER for node in parts.graph.nodes())
     found = stages(parts)
     assert len(found.loops) == 1
-    assert [node.op.name for node in found.whole[0]] == ["getitem", "transpose"]
+    assert [node.op.name for node in found.whole[0][0].nodes] == ["getitem", "transpose"]
     assert [node.op.name for node in found.loops[0][0].nodes] == ["tanh", "matmul"]
 
 
