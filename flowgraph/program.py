@@ -249,6 +249,8 @@ class Program:
 
         Where rows come in at least so many `chunks`, shards follow these: then one shard needs few of them at a time.
         """
+        if not rows:
+            return ((0, 0),)
         unit = self.plan.tile[mesh] * leaf
         wish, planned = self.wishes.get(mesh), current_placement()
         if wish is None and planned is not None:

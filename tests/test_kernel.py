@@ -73,7 +73,7 @@ def loop_0(start, rows, leaf_tiles, N0, r0, r1, v2, v3):
     stack = Stack(MERGES, start // 32768, leaf_tiles)
     push = stack.push
     size = -1
-    for low in range(0, rows, 32768):
+    for low in range(0, rows + (not N0), 32768):  # an empty tile if there are no rows
         at0 = start + low
         n0 = min(32768, rows - low)
         if n0 != size:  # the first tile, and a short last one

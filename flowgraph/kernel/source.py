@@ -96,7 +96,10 @@ class Emitter:
             (f"stack = Stack(MERGES, start // {tile}, leaf_tiles)", None),
             ("push = stack.push", None),
             ("size = -1", None),
-            (f"for low in range(0, rows, {tile}):", None),
+            (
+                f"for low in range(0, rows + (not N{number}), {tile}):  # an empty tile if there are no rows",
+                None,
+            ),
             (f"    at{number} = start + low", None),
             (f"    n{number} = min({tile}, rows - low)", None),
             (f"    if n{number} != size:  # the first tile, and a short last one", None),
