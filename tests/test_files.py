@@ -204,9 +204,10 @@ def test_zarr_groups_ranks_and_dtypes(tmp_path: Path) -> None:
         array[:] = found
     x = fg.read_zarr(tmp_path / "all.zarr", "a")
     assert (x.dtype, x.tolist()) == (np.int16, values.tolist())
-    assert fg.read_zarr(tmp_path / "all.zarr", "b", dtype="float32").numpy().tobytes() == values[
-        :, 0, 0
-    ].astype("f4").tobytes()
+    assert (
+        fg.read_zarr(tmp_path / "all.zarr", "b", dtype="float32").numpy().tobytes()
+        == values[:, 0, 0].astype("f4").tobytes()
+    )
     with pytest.raises(errors.UsageError, match=r"it is a group; its arrays are 'a', 'b'"):
         fg.read_zarr(tmp_path / "all.zarr")
 
