@@ -30,7 +30,7 @@ def measured(x):
     more = ROWS * COLUMNS * 4 // 2
     w = np.zeros((COLUMNS, 1), np.float32)
     fg.value_and_grad(loss)(w, x[:200_000])[0].numpy()  # libraries are loaded, and threads have their stacks
-    limit = status("VmData") + more
+    limit = status("VmData") + more + 200_000_000  # stacks of threads that a library starts count, used or not
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     open("/proc/self/clear_refs", "w").write("5")
     before = status("VmRSS")

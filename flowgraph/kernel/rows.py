@@ -29,7 +29,7 @@ class Rows:
         self._buffer: Array | None = None
         alone = self.segments[0] if axis == 0 and times == 1 and len(self.segments) == 1 else None
         if isinstance(alone, np.ndarray) and self._is_clean(alone):
-            self.tile = _slicer(alone)  # type: ignore[method-assign]
+            self.tile = _slicer(alone)  # type: ignore[assignment, method-assign]
 
     def tile(self, low: int, count: int) -> Array:
         """The rows low to low + count, in C order."""
