@@ -1,4 +1,4 @@
-"""Files as tensors: Parquet, Zarr and CSV have the bits of the same rows in memory, everywhere; what is wrong is told."""
+"""Files as tensors: Parquet, Zarr and CSV have the bits of the same rows in memory; what is wrong is told."""
 
 from __future__ import annotations
 

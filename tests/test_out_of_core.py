@@ -26,10 +26,11 @@ def status(name):
 def loss(w, x):
     return fg.mean(fg.square(x @ w - 1))
 
-def measured(x, more):
+def measured(x):
+    more = ROWS * COLUMNS * 4 // 2
     w = np.zeros((COLUMNS, 1), np.float32)
     fg.value_and_grad(loss)(w, x[:200_000])[0].numpy()  # libraries are loaded, and threads have their stacks
-    limit = status("VmData") + more
+    limit = status("VmData") + more + 200_000_000  # stacks of threads that a library starts count, used or not
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     open("/proc/self/clear_refs", "w").write("5")
     before = status("VmRSS")
@@ -49,11 +50,11 @@ for start in range(0, ROWS, part):
     block = rng.standard_normal((COLUMNS, part), dtype=np.float32)
     table = pa.table({f"x{n}": one for n, one in enumerate(block)})
     if not start:
-        writer = pq.ParquetWriter(path, table.schema)
+        writer = pq.ParquetWriter(path, table.schema, compression="none", use_dictionary=False)
     writer.write_table(table)
 writer.close()
 del block, table
-measured(fg.read_parquet(path), 150_000_000)
+measured(fg.read_parquet(path))
 """
 
 ZARR = """
@@ -63,12 +64,12 @@ array = zarr.create_array(path, shape=(ROWS, COLUMNS), chunks=(part, COLUMNS), d
 rng = np.random.default_rng(0)
 for start in range(0, ROWS, part):
     array[start : start + part] = rng.standard_normal((min(part, ROWS - start), COLUMNS), dtype=np.float32)
-measured(fg.read_zarr(path), 150_000_000)
+measured(fg.read_zarr(path))
 """
 
 DASK = """
 x = da.random.default_rng(0).standard_normal((ROWS, COLUMNS), chunks=(65_000, -1), dtype="float32")
-measured(fg.from_dask(x), 150_000_000)
+measured(fg.from_dask(x))
 """
 
 ROWWISE = """
@@ -79,18 +80,21 @@ open("/proc/self/clear_refs", "w").write("5")
 before = status("VmRSS")
 assert 0 < float(slope.mean().compute()) < 1
 grown = status("VmHWM") - before
-assert grown < 150_000_000, grown
+assert grown < ROWS * COLUMNS * 2, grown
 """
 
 
 @pytest.mark.parametrize(
-    "code", [PARQUET, ZARR, DASK, ROWWISE], ids=["parquet", "zarr", "dask array", "gradient of rows"]
+    ("code", "rows"),
+    # Files are read tile by tile, chunks of dask arrays wait for the others of their shard.
+    [(PARQUET, 2_400_000), (ZARR, 2_400_000), (DASK, 4_800_000), (ROWWISE, 4_800_000)],
+    ids=["parquet", "zarr", "dask array", "gradient of rows"],
 )
-def test_a_gradient_in_half_the_memory_of_the_data(code: str, tmp_path: Path) -> None:
-    """300 MB of float32 under 150 MB more than before."""
+def test_a_gradient_in_half_the_memory_of_the_data(code: str, rows: int, tmp_path: Path) -> None:
+    """300 MB of float32 under 150 MB more than before; 600 MB under 300."""
     if code is ZARR:
         pytest.importorskip("zarr")
-    arguments = [sys.executable, "-c", START + code, str(2_400_000), str(tmp_path)]
+    arguments = [sys.executable, "-c", START + code, str(rows), str(tmp_path)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
 

@@ -18,8 +18,6 @@ class Rows:
     copied into a buffer first. So every tile looks the same to BLAS, whose bits depend on memory order.
     """
 
-    __slots__ = ("_buffer", "_starts", "axis", "dtype", "rows", "segments", "tile", "times")
-
     def __init__(self, segments: Sequence[Any], dtype: Any, axis: int = 0, times: int = 1) -> None:
         self.segments = [one for one in segments if one.shape[axis]] or list(segments[:1])
         self.dtype = np.dtype(dtype)
@@ -29,13 +27,13 @@ class Rows:
             self._starts.append(self._starts[-1] + one.shape[axis])
         self.rows = self._starts[-1] // times
         self._buffer: Array | None = None
-        self.tile: Callable[[int, int], Array] = self._tile
-        """`tile(low, count)` gives the rows low to low + count, in C order."""
         alone = self.segments[0] if axis == 0 and times == 1 and len(self.segments) == 1 else None
         if isinstance(alone, np.ndarray) and self._is_clean(alone):
-            self.tile = _slicer(alone)
+            self.tile = _slicer(alone)  # type: ignore[assignment, method-assign]
 
-    def _tile(self, low: int, count: int) -> Array:
+    def tile(self, low: int, count: int) -> Array:
+        """The rows low to low + count, in C order."""
+        # A method, as an attribute that refers to one would keep the rows until the collector of cycles comes by.
         start, stop = low * self.times, (low + count) * self.times
         starts = self._starts
         if len(self.segments) == 1:
