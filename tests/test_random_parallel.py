@@ -166,6 +166,7 @@ def test_lanes_without_rows() -> None:
 @settings(max_examples=20, suppress_health_check=RELAXED)
 @given(case=cases())
 def test_random_programs_on_a_cluster(cluster: Any, case: Case) -> None:
+    case.cuts = case.cuts[:1]  # runs there are slow; threads see all layouts
     check_bits(case, {"client": cluster})
 
 
