@@ -121,7 +121,7 @@ def to_dask_arrays(*tensors: Tensor) -> tuple[Any, ...]:
 
     >>> import dask.array as da, flowgraph as fg
     >>> loss, slope = fg.value_and_grad(lambda x: fg.sum(x * x))(da.ones((6, 2), chunks=(4, 2)))
-    >>> [one.compute().sum() for one in fg.to_dask_arrays(loss, slope)]
+    >>> [float(one.compute().sum()) for one in fg.to_dask_arrays(loss, slope)]
     [12.0, 24.0]
     """
     for one in tensors:

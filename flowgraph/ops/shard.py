@@ -104,6 +104,8 @@ def shard(x: Any, rows: int | tuple[int, ...] | str | None = None, axes: Mapping
     Raises UsageError for a number of pieces below 1, for a name that the mesh does not have, and for two wishes that
     contradict; ShapeError for an axis that x does not have.
     """
+    if axes is not None and not isinstance(axes, Mapping):
+        raise UsageError(f"shard(x, axes={axes!r:.100})", "that is no mapping", 'Give one, such as {1: "model"}.')
     if hasattr(x, "__flowgraph_shard__"):  # a variable
         return x.__flowgraph_shard__(rows, axes)
     if isinstance(rows, str):
