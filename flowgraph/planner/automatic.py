@@ -20,13 +20,16 @@ ENOUGH = 64
 """A worker that holds so many times the variables holds their state as well: nothing needs to be planned."""
 
 
-def placed(loss: Any, data: Any, variables: Sequence[Any], optimizer: Any, client: Any) -> Any:
+def placed(
+    loss: Any, data: Any, variables: Sequence[Any], optimizer: Any, client: Any = None, scheduler: Any = None
+) -> Any:
     """The context in which to train: a plan where memory forbids to train without one, else none at all."""
     wished = current_mesh() is not None or any(getattr(one, "_wish", None) is not None for one in variables)
-    owner = getattr(client, "__self__", client)  # Dask hands out `client.get` for a client
-    owner = owner if hasattr(owner, "nthreads") else None
-    if wished or resolve(owner, client if owner is None else None).name != "cluster":
+    if wished or resolve(client, scheduler).name != "cluster":
         return nullcontext()
+    given = client if client is not None else scheduler
+    owner = getattr(given, "__self__", given)  # Dask hands out `client.get` for a client
+    owner = owner if hasattr(owner, "nthreads") else None
     machine = machine_of(owner)
     if machine.memory is None or ENOUGH * sum(value_bytes(one.type) for one in variables) <= machine.memory:
         return nullcontext()

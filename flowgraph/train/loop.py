@@ -97,7 +97,7 @@ def fit(
     """
     wish = _Wish(batch_size, shuffle, seed)
     variables = list(variables)
-    with Hooks.placed(loss, data, variables, optimizer, client if scheduler is None else scheduler):
+    with Hooks.placed(loss, data, variables, optimizer, client, scheduler):
         return _Fit(loss, data, variables, optimizer, wish, client, scheduler).run(
             steps, epochs, window, progress, stop
         )
