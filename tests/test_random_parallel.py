@@ -163,6 +163,8 @@ def test_lanes_without_rows() -> None:
 
 
 @pytest.mark.cluster
+# The client's thread draws waiting times meanwhile, which Hypothesis takes for draws of the test.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @settings(max_examples=20, suppress_health_check=RELAXED)
 @given(case=cases())
 def test_random_programs_on_a_cluster(cluster: Any, case: Case) -> None:
