@@ -2,13 +2,14 @@
 
 from flowgraph.lower.calls import Bound, assemble, new_token, run_here
 from flowgraph.lower.lowering import Lowering, Result, lower_window
-from flowgraph.lower.single import lower_call, lower_later, lower_value, waiting
+from flowgraph.lower.single import call_of, lower_call, lower_later, lower_value, waiting
 
 __all__ = [
     "Bound",
     "Lowering",
     "Result",
     "assemble",
+    "call_of",
     "lower_call",
     "lower_later",
     "lower_value",

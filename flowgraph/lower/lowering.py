@@ -81,7 +81,7 @@ class Lowering:
         """The key of a task."""
         return (f"flowgraph-{name}-{self.run}", self.step, shard)
 
-    def _lasting(self, name: str, shard: int) -> Any:
+    def lasting(self, name: str, shard: int) -> Any:
         """The key of a task that all steps share."""
         return (f"flowgraph-{name}-{self.run}", 0, shard)
 
@@ -148,7 +148,7 @@ class Lowering:
 
     def _shared(self, name: str, number: int, value: Any) -> Any:
         """A value that many tasks take, as a task of its own, so that it travels once."""
-        key = self._lasting(name, number)
+        key = self.lasting(name, number)
         if key not in self.graph:
             self.graph[key] = self.spec.DataNode(key, value)
         return self.spec.TaskRef(key)
@@ -171,7 +171,7 @@ class Lowering:
                 value = clean(source.array, node.type.dtype)
                 self.values[node] = self._shared("input", self.numbers[node], value)
             else:
-                key = self._lasting("input", self.numbers[node])
+                key = self.lasting("input", self.numbers[node])
                 parts = piece_arguments(source.whole())
                 self.values[node] = self.spec.TaskRef(self._task(key, assemble_pieces, parts, node.type.dtype))
         return self.values[node]

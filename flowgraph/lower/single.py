@@ -77,3 +77,17 @@ def waiting(graph: Mapping[Any, Any], function: Any) -> dict[Any, tuple[Any, lis
             recipe, values = task.args
             found[key] = recipe, [[piece.args[0].key for piece in source.args] for source in values.args]
     return found
+
+
+def call_of(task: Any, found: Mapping[Any, Any]) -> tuple[Any, Any]:
+    """(function, arguments) of a task, with `found` in place of other tasks; (None, value) where nothing is called."""
+    from dask import task_spec as spec
+
+    def argument(value: Any) -> Any:
+        if isinstance(value, spec.TaskRef):
+            return found.get(value.key)
+        return [argument(one) for one in value.args] if isinstance(value, spec.List) else value
+
+    if isinstance(task, spec.Task):
+        return task.func, [argument(one) for one in task.args]
+    return None, task.value if isinstance(task, spec.DataNode) else None

@@ -1,0 +1,314 @@
+"""Forms: what every task of a lowered program will return, worked out from its function and its stage. Nothing runs.
+
+A form stands for an array that a task makes. A task that hands on what it was given returns the same form, so memory
+is counted once however many tasks share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from graphlib import TopologicalSorter
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from flowgraph.graph import Node
+from flowgraph.kernel import Kernel, LoopStage, complete, join
+from flowgraph.kernel.levels import read_operands
+from flowgraph.kernel.names import MESH_NUMBER
+from flowgraph.lower import Lowering, call_of, calls
+from flowgraph.op import kernel_parameters, monoid_of
+from flowgraph.partition import BEFORE, COMBINE, Cut
+from flowgraph.program import Program
+from flowgraph.sources import DaskRows, Held
+from flowgraph.types import Dim, Size
+
+
+class Form:
+    """An array that a task will make. Compared by identity, as memory is."""
+
+    __slots__ = ("dtype", "held", "shape")
+
+    def __init__(self, shape: Sequence[int], dtype: Any, held: bool = False) -> None:
+        self.shape = tuple(shape)
+        self.dtype = np.dtype(dtype)
+        self.held = held
+        """Whether it is an array that the caller has anyway, where tasks see the caller's memory."""
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the array."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    def __repr__(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
+
+def parts_of(value: Any) -> Iterator[Any]:
+    """The arrays, forms and kernels in what a task returns, each once."""
+    seen: set[int] = set()
+    stack = [value]
+    while stack:
+        one = stack.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, list | tuple):
+            stack += one
+        elif isinstance(one, Form | Kernel | np.ndarray | np.generic):
+            yield one
+
+
+def size_of(value: Any) -> int:
+    """The bytes of what a task returns: its arrays, and kernels as they travel."""
+    return sum(_kernel_bytes(one) if isinstance(one, Kernel) else one.nbytes for one in parts_of(value))
+
+
+@cache
+def _kernel_bytes(kernel: Kernel) -> int:
+    _, (_, blob) = kernel.__reduce__()
+    return len(blob)
+
+
+class Lengths:
+    """The lengths of arrays, for known numbers of rows."""
+
+    def __init__(self, program: Program, rows: Mapping[str, int]) -> None:
+        self.parts, self.rows = program.parts, rows
+
+    def length(self, size: Size) -> int:
+        """A whole length."""
+        return size.value(self.rows[size.base.name]) if isinstance(size, Dim) else size
+
+    def whole(self, node: Node) -> list[Form]:
+        """The forms of the results of `node`, uncut."""
+        return [Form(map(self.length, one.shape), one.dtype) for one in node.types]
+
+    def local(self, node: Node, rows: int, plus: bool = True) -> tuple[int, ...]:
+        """The shape of a piece of `node` of so many rows. `plus`: with the elements beyond those of its rows."""
+        cuts: Sequence[Cut | None] = self.parts.layouts[node]
+        if node in self.parts.partial:
+            cuts = [None] * len(cuts)
+        return tuple([self._piece(size, cut, rows, plus) for size, cut in zip(node.type.shape, cuts, strict=True)])
+
+    def _piece(self, size: Size, cut: Cut | None, rows: int, plus: bool) -> int:
+        if cut is None:
+            return self.length(size)
+        return rows * cut.times + (size.plus if plus and isinstance(size, Dim) else 0)
+
+
+class States:
+    """The state of the partial results of one loop."""
+
+    def __init__(self, program: Program, stage: LoopStage, lengths: Lengths, leaf: int) -> None:
+        self.lengths, self.leaf = lengths, leaf
+        self.places = program.emitter.accumulators(stage.loop.partials)
+        self.tile = program.plan.tile[stage.loop.mesh]
+        names = {f"N{MESH_NUMBER[mesh]}": count for mesh, count in lengths.rows.items()}
+        self.counts = [evaluated(text, names) for text in self.places.counts]
+        self.node_of = {place[0]: node for node, place in self.places.places.items()}
+        self.merges = [self._merge(entry) for entry in range(len(self.counts))]
+        self._known: dict[tuple[int, int, int], list[Any]] = {}
+
+    def _merge(self, entry: int) -> Any:
+        if self.places.dtypes[entry] is not None:
+            return lambda left, right: Form(left.shape, left.dtype)
+        node = self.node_of[entry]
+        monoid = monoid_of(node.op, len(node.types))
+        assert monoid is not None
+        return lambda left, right: _forms(monoid.merge(_zeros(left), _zeros(right)))
+
+    def subtrees(self, start: int, rows: int) -> list[Any]:
+        """What the loop over a shard returns of its partial results: (level, index, state) of complete subtrees."""
+        tiles = -(-rows // self.tile)
+        short = rows - (tiles - 1) * self.tile if tiles else 0
+        index = start // self.tile // self.leaf
+        end = index + -(-tiles // self.leaf)
+        result = []
+        while index < end:
+            level = (end - index).bit_length() - 1
+            while index % (1 << level):
+                level -= 1
+            last = index + (1 << level) == end
+            state = self.state(level, (tiles - 1) % self.leaf + 1 if last else self.leaf, short if last else self.tile)
+            result.append((level, index >> level, state))
+            index += 1 << level
+        return result
+
+    def state(self, level: int, tiles: int, short: int) -> list[Any]:
+        """The state of 2**`level` leaves; the last has so many tiles, and its last tile `short` rows."""
+        sizes = self._sizes(level, tiles, short)
+        return [tuple(map(_same, one)) if isinstance(one, tuple) else _same(one) for one in sizes]
+
+    def _sizes(self, level: int, tiles: int, short: int) -> list[Any]:
+        key = (level, tiles, short)
+        if key not in self._known:
+            if level:
+                left, right = self._sizes(level - 1, self.leaf, self.tile), self._sizes(level - 1, tiles, short)
+                self._known[key] = [m(a, b) for m, a, b in zip(self.merges, left, right, strict=True)]
+            else:
+                self._known[key] = [self._leaf(entry, tiles, short) for entry in range(len(self.counts))]
+        return self._known[key]
+
+    def _leaf(self, entry: int, tiles: int, short: int) -> Any:
+        dtype = self.places.dtypes[entry]
+        if dtype is not None:
+            return Form((self.counts[entry],), dtype)
+        if tiles == 1:
+            return self._tile(entry, short)
+        full = state = self._tile(entry, self.tile)
+        for _ in range(tiles - 2):
+            new = self.merges[entry](state, full)
+            if [one.shape for one in new] == [one.shape for one in state]:
+                break
+            state = new
+        return self.merges[entry](state, self._tile(entry, short))
+
+    def _tile(self, entry: int, rows: int) -> tuple[Form, ...]:
+        """The state of a monoid for one tile: what its function makes of zeros."""
+        node = self.node_of[entry]
+        monoid = monoid_of(node.op, len(node.types))
+        assert monoid is not None
+        operands = [one for one in read_operands(node) if one.op is not BEFORE]
+        shapes = [self.lengths.local(one, rows) for one in operands]
+        zeros = [
+            np.broadcast_to(np.zeros((), one.type.dtype), shape) for one, shape in zip(operands, shapes, strict=True)
+        ]
+        keywords = _keywords(node, monoid.partial, [self.lengths.local(one, rows) for one in node.inputs])
+        with np.errstate(all="ignore"):
+            return _forms(monoid.partial(*zeros, **keywords))
+
+    def finished(self, node: Node, state: Any) -> list[Form]:
+        """The results that the merged state of a monoid becomes."""
+        monoid = monoid_of(node.op, len(node.types))
+        assert monoid is not None
+        with np.errstate(all="ignore"):
+            found = monoid.finish(_zeros(state), **_keywords(node, monoid.finish, []))
+        found = found if len(node.types) > 1 else (found,)
+        return [Form(np.shape(one), of.dtype) for one, of in zip(found, node.types, strict=True)]
+
+
+def _keywords(node: Node, function: Any, shapes: Sequence[tuple[int, ...]]) -> dict[str, Any]:
+    """The attributes that a function of a monoid asks for by name."""
+    wanted = kernel_parameters(function)
+    found = {name: value for name, value in node.attrs if name in wanted}
+    if "dtype" in wanted:
+        found["dtype"] = node.type.dtype
+    if "operand_shapes" in wanted:
+        found["operand_shapes"] = tuple(shapes)
+    if "at" in wanted:
+        longest = shapes[0] if shapes else ()
+        found["at"] = tuple((0, length, length) for length in longest)
+    return found
+
+
+def _same(form: Form) -> Form:
+    return Form(form.shape, form.dtype)
+
+
+def _zeros(state: Any) -> tuple[Any, ...]:
+    return tuple(np.zeros(one.shape, one.dtype) for one in state)
+
+
+def _forms(state: Any) -> tuple[Form, ...]:
+    return tuple(Form(np.shape(one), np.asarray(one).dtype) for one in state)
+
+
+def evaluated(text: str, names: Mapping[str, int]) -> int:
+    """The value of a length as kernels write it, such as n0*32."""
+    return int(eval(text, {"__builtins__": {}}, dict(names)))
+
+
+class Forms:
+    """The form of the result of every task of a lowered program."""
+
+    def __init__(self, program: Program, lowering: Lowering) -> None:
+        bound = lowering.bound
+        self.program, self.lowering, self.bound = program, lowering, bound
+        self.lengths = Lengths(program, bound.rows)
+        self.stage = {stage.kernel: stage for stage in bound.stages}
+        self.states = {
+            stage.loop: States(program, stage, self.lengths, bound.leaf_tiles[stage.loop.mesh])
+            for stage in bound.stages
+            if isinstance(stage, LoopStage)
+        }
+        self.of_merges = {id(stage.merges): stage.loop for stage in bound.stages if isinstance(stage, LoopStage)}
+        self.found: dict[Any, Any] = {}
+        """What each task returns, with forms in place of arrays; None where that is not known."""
+        self.needs = {key: tuple(task.dependencies) for key, task in lowering.graph.items()}
+        self._given()
+        for key in TopologicalSorter(self.needs).static_order():
+            if key not in self.found:
+                self.found[key] = self._result(key, lowering.graph.get(key))
+
+    def sizes(self) -> dict[Any, int]:
+        """The bytes of the result of every task."""
+        return {key: size_of(value) for key, value in self.found.items()}
+
+    def _given(self) -> None:
+        """The results of tasks that are not ours, where we were told what they are; and of inputs as a whole."""
+        for node, source in self.lowering.sources.items():
+            if isinstance(source, DaskRows):
+                rest = source.type.shape[1:]
+                for key, length in zip(source.keys, source.lengths, strict=True):
+                    self.found[key] = Form((length, *rest) if source.type.shape else (), source.type.dtype)
+            key = self.lowering.lasting("input", self.lowering.numbers[node])
+            if key in self.lowering.graph:
+                shape = tuple(map(self.lengths.length, node.type.shape))
+                self.found[key] = Form(shape, node.type.dtype, isinstance(source, Held))
+
+    def _result(self, key: Any, task: Any) -> Any:
+        function, found = call_of(task, self.found)
+        return found if function is None else self._call(function, found)
+
+    def _call(self, function: Any, args: Sequence[Any]) -> Any:
+        """What `function`, one of those that tasks call, makes of forms."""
+        if function is calls.run_after:
+            return self._call(args[1], args[2:])
+        if function in (calls.run_loop, calls.run_sum):
+            kernel, start, rows = args[:3]
+            loop = self.stage[kernel].loop
+            stack = self.states[loop].subtrees(start, rows)
+            if function is calls.run_sum:
+                return stack
+            written = [Form(self.lengths.local(node, rows, False), node.type.dtype) for node in loop.writes]
+            return (stack, *written)
+        if function is calls.join_stacks:
+            return join(self.states[self.of_merges[id(args[0])]].merges, args[1])
+        if function is calls.pick:
+            return args[0][args[1]]
+        if function is calls.assemble:
+            return self._joined(*args)
+        if function in (calls.run_whole, calls.run_one):
+            return self._results(self.stage[args[0]], args)
+        return None
+
+    def _joined(self, parts: Sequence[Any], item: int | None, axis: int | None) -> Any:
+        if item is not None:
+            return parts[0][item]
+        return parts[0] if len(parts) == 1 else concatenated(parts, axis or 0)
+
+    def _results(self, stage: Any, args: Sequence[Any]) -> tuple[Any, ...]:
+        """The results of a whole phase, or of a program of one tile."""
+        states = {}
+        for one, stacks in zip([own for own in getattr(stage, "loops", ()) if own.merges], args[3], strict=False):
+            states[one.loop] = complete(self.states[one.loop].merges, stacks)
+        found: list[Any] = []
+        for node in stage.results:
+            forms = self.lengths.whole(node)
+            made = node.inputs[0] if node.op is COMBINE else node
+            for loop, state in states.items():  # what pieces of a running axis hand on has an entry for each tile
+                own = self.states[loop]
+                if made in self.program.parts.carries and made in own.places.places:
+                    forms = own.finished(made, state[own.places.places[made][0]])
+            found.append(forms if len(forms) > 1 else forms[0])
+        return tuple(found)
+
+
+def concatenated(parts: Sequence[Form], axis: int) -> Form:
+    """The form of pieces that are joined along an axis."""
+    shape = list(parts[0].shape)
+    shape[axis] = sum(one.shape[axis] for one in parts)
+    return Form(shape, parts[0].dtype)
