@@ -38,6 +38,7 @@ from flowgraph import (
     random as random,
     spellings as _spellings,
 )
+from flowgraph.explain import Explanation as Explanation
 from flowgraph.graph import interpret as interpret
 from flowgraph.mesh import Mesh as Mesh
 from flowgraph.op import OPS as OPS, Call as Call, Carry as Carry, Monoid as Monoid, define as define
@@ -88,6 +89,7 @@ from flowgraph.reverse import (
 )
 from flowgraph.state import Variable as Variable, function as function
 from flowgraph.tensor import Tensor as Tensor
+from flowgraph.watch import Trace as Trace, trace as trace
 
 if _TYPE_CHECKING:
     from flowgraph import compat as compat, keras as keras, session as session, train as train

@@ -67,6 +67,8 @@ class Hooks:
     """The reverse pass, for gradient rules of ops that hold graphs of their own."""
     collection: Any
     """The functions of the Dask collection protocol, by name, each taking the tensor first."""
+    explain: Callable[..., Any]
+    """What a run of a program will cost; filled by the room that knows what tasks return."""
     libraries_loaded: Callable[[], None] = staticmethod(lambda: None)
     """To call where a kernel function has imported a library that may bring a BLAS of its own."""
     graphs: Any = NoGraphs

@@ -6,8 +6,7 @@ is counted once however many tasks share it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from graphlib import TopologicalSorter
 from math import prod
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.graph import Node
-from flowgraph.kernel import Kernel, LoopStage, complete, join
+from flowgraph.kernel import LoopStage, complete, join
 from flowgraph.kernel.levels import read_operands
 from flowgraph.kernel.names import MESH_NUMBER
 from flowgraph.lower import Lowering, call_of, calls
@@ -24,18 +23,21 @@ from flowgraph.partition import BEFORE, COMBINE, Cut
 from flowgraph.program import Program
 from flowgraph.sources import DaskRows, Held
 from flowgraph.types import Dim, Size
+from flowgraph.watch import size_of
 
 
 class Form:
     """An array that a task will make. Compared by identity, as memory is."""
 
-    __slots__ = ("dtype", "held", "shape")
+    __slots__ = ("dtype", "held", "shape", "sample")
 
-    def __init__(self, shape: Sequence[int], dtype: Any, held: bool = False) -> None:
+    def __init__(self, shape: Sequence[int], dtype: Any, held: bool = False, sample: Any = None) -> None:
         self.shape = tuple(shape)
         self.dtype = np.dtype(dtype)
         self.held = held
         """Whether it is an array that the caller has anyway, where tasks see the caller's memory."""
+        self.sample = sample
+        """For the state of a monoid: what it is for data of zeros, for the length of a state may depend on states."""
 
     @property
     def nbytes(self) -> int:
@@ -44,32 +46,6 @@ class Form:
 
     def __repr__(self) -> str:
         return f"{self.dtype}{list(self.shape)}"
-
-
-def parts_of(value: Any) -> Iterator[Any]:
-    """The arrays, forms and kernels in what a task returns, each once."""
-    seen: set[int] = set()
-    stack = [value]
-    while stack:
-        one = stack.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, list | tuple):
-            stack += one
-        elif isinstance(one, Form | Kernel | np.ndarray | np.generic):
-            yield one
-
-
-def size_of(value: Any) -> int:
-    """The bytes of what a task returns: its arrays, and kernels as they travel."""
-    return sum(_kernel_bytes(one) if isinstance(one, Kernel) else one.nbytes for one in parts_of(value))
-
-
-@cache
-def _kernel_bytes(kernel: Kernel) -> int:
-    _, (_, blob) = kernel.__reduce__()
-    return len(blob)
 
 
 class Lengths:
@@ -118,7 +94,7 @@ class States:
         node = self.node_of[entry]
         monoid = monoid_of(node.op, len(node.types))
         assert monoid is not None
-        return lambda left, right: _forms(monoid.merge(_zeros(left), _zeros(right)))
+        return lambda left, right: _forms(monoid.merge(_samples(left), _samples(right)))
 
     def subtrees(self, start: int, rows: int) -> list[Any]:
         """What the loop over a shard returns of its partial results: (level, index, state) of complete subtrees."""
@@ -185,7 +161,7 @@ class States:
         monoid = monoid_of(node.op, len(node.types))
         assert monoid is not None
         with np.errstate(all="ignore"):
-            found = monoid.finish(_zeros(state), **_keywords(node, monoid.finish, []))
+            found = monoid.finish(_samples(state), **_keywords(node, monoid.finish, []))
         found = found if len(node.types) > 1 else (found,)
         return [Form(np.shape(one), of.dtype) for one, of in zip(found, node.types, strict=True)]
 
@@ -205,15 +181,15 @@ def _keywords(node: Node, function: Any, shapes: Sequence[tuple[int, ...]]) -> d
 
 
 def _same(form: Form) -> Form:
-    return Form(form.shape, form.dtype)
+    return Form(form.shape, form.dtype, False, form.sample)
 
 
-def _zeros(state: Any) -> tuple[Any, ...]:
-    return tuple(np.zeros(one.shape, one.dtype) for one in state)
+def _samples(state: Any) -> tuple[Any, ...]:
+    return tuple(one.sample for one in state)
 
 
 def _forms(state: Any) -> tuple[Form, ...]:
-    return tuple(Form(np.shape(one), np.asarray(one).dtype) for one in state)
+    return tuple(Form(np.shape(one), np.asarray(one).dtype, False, one) for one in state)
 
 
 def evaluated(text: str, names: Mapping[str, int]) -> int:
@@ -237,6 +213,10 @@ class Forms:
         self.of_merges = {id(stage.merges): stage.loop for stage in bound.stages if isinstance(stage, LoopStage)}
         self.found: dict[Any, Any] = {}
         """What each task returns, with forms in place of arrays; None where that is not known."""
+        self.work: dict[Any, tuple[Any, int]] = {}
+        """For each task that calls a kernel: its stage, and the rows of its shard."""
+        self.completed: dict[Any, list[Any]] = {}
+        """For tasks of whole phases: what they complete and join before they compute."""
         self.needs = {key: tuple(task.dependencies) for key, task in lowering.graph.items()}
         self._given()
         for key in TopologicalSorter(self.needs).static_order():
@@ -261,12 +241,25 @@ class Forms:
 
     def _result(self, key: Any, task: Any) -> Any:
         function, found = call_of(task, self.found)
-        return found if function is None else self._call(function, found)
+        if function is None:
+            return found
+        if function is calls.run_after:
+            function, found = found[1], found[2:]
+        if function in (calls.run_loop, calls.run_sum, calls.run_whole, calls.run_one):
+            stage = self.stage[found[0]]
+            self.work[key] = stage, found[2] if isinstance(stage, LoopStage) else 0
+        result = self._call(function, found)
+        if function is calls.run_whole:
+            self.completed[key] = self._made_first(found)
+        return result
+
+    def _made_first(self, args: Sequence[Any]) -> list[Any]:
+        """The arrays that a whole phase joins before its kernel runs. A single subtree or piece is used as it is."""
+        states = [own[0][0][2] for own in args[3] if sum(map(len, own)) > 1]
+        return [*states, *(concatenated(own, axis) for own, axis in zip(args[4], args[5], strict=True) if len(own) > 1)]
 
     def _call(self, function: Any, args: Sequence[Any]) -> Any:
         """What `function`, one of those that tasks call, makes of forms."""
-        if function is calls.run_after:
-            return self._call(args[1], args[2:])
         if function in (calls.run_loop, calls.run_sum):
             kernel, start, rows = args[:3]
             loop = self.stage[kernel].loop

@@ -1,10 +1,11 @@
 """Lowering: stages x shards become Dask tasks. The only room that makes them."""
 
-from flowgraph.lower.calls import Bound, assemble, new_token, run_here
-from flowgraph.lower.lowering import Lowering, Result, lower_window
+from flowgraph.lower.calls import Bound, assemble, new_token, run_here, task_name
+from flowgraph.lower.lowering import OTHER, Lowering, Result, lower_window
 from flowgraph.lower.single import call_of, lower_call, lower_later, lower_value, waiting
 
 __all__ = [
+    "OTHER",
     "Bound",
     "Lowering",
     "Result",
@@ -16,5 +17,6 @@ __all__ = [
     "lower_window",
     "new_token",
     "run_here",
+    "task_name",
     "waiting",
 ]

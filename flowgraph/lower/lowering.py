@@ -29,11 +29,14 @@ from flowgraph.lower.calls import (
     run_one,
     run_sum,
     run_whole,
+    task_name,
 )
 from flowgraph.lower.flow import gates
 from flowgraph.lower.single import piece_arguments
 from flowgraph.sources import SMALL_BYTES, Derived, Held
 
+OTHER = "other tasks"
+"""The stage of tasks that are none of ours: those of a dask array."""
 FAN_IN = 16
 """How many shards' partial results one task joins."""
 
@@ -59,6 +62,7 @@ class Lowering:
         self.spec = task_spec
         self.bound, self.run, self.step = bound, run, step
         self.graph: dict[Any, Any] = {}
+        self._stages: dict[str, str] = {}
         self.values: dict[Node, Any] = {}
         """For whole values: what to write in a task's arguments."""
         self.places: dict[Node, tuple[tuple[Any, ...], int]] = {}
@@ -79,11 +83,20 @@ class Lowering:
 
     def key(self, name: str, shard: int) -> Any:
         """The key of a task."""
-        return (f"flowgraph-{name}-{self.run}", self.step, shard)
+        return (self._named(name), self.step, shard)
 
     def lasting(self, name: str, shard: int) -> Any:
         """The key of a task that all steps share."""
-        return (f"flowgraph-{name}-{self.run}", 0, shard)
+        return (self._named(name), 0, shard)
+
+    def _named(self, name: str) -> str:
+        text = task_name(name, self.run)
+        self._stages[text] = name.partition("-")[0]
+        return text
+
+    def stage_of(self, key: Any) -> str:
+        """The stage that a task belongs to: the name of its kernel, `input`, or OTHER for tasks that were there."""
+        return self._stages.get(key[0] if isinstance(key, tuple) else key, OTHER)
 
     def lower(self) -> list[Result]:
         """Emit all tasks; for each output, where its value will be."""
@@ -160,7 +173,7 @@ class Lowering:
         node = node.inputs[0] if is_whole_leaf(node) else node
         if node not in self.values and node in self.places:
             (key,), number = self.places[node]
-            picked = self._task(self.key(f"{key[0].split('-')[1]}-value", number), pick, self.spec.TaskRef(key), number)
+            picked = self._task(self.key(f"{self.stage_of(key)}-value", number), pick, self.spec.TaskRef(key), number)
             self.values[node] = self.spec.TaskRef(picked)
         elif node in self.state_rows and node not in self.values:
             key = self.key("state-value", self.numbers[node])
