@@ -172,7 +172,7 @@ class _Explaining:
         later = len(order)
         outcome = Simulation(
             needs, forms.found, costs, groups, wanted, self.places, self.executor.shares_memory
-        ).run({key: order.get(key, later) for key in needs})
+        ).run({key: order.get(key, later) for key in needs}, forms.given, self.executor.client is None)
         edges = {(one, key): self.sizes[one] for key, own in needs.items() for one in set(own)}
         peak = max(outcome.peak, self._collected())
         stages = tuple(self._line(name, costs, edges, outcome) for name in self._names())

@@ -215,6 +215,8 @@ class Forms:
         """What each task returns, with forms in place of arrays; None where that is not known."""
         self.work: dict[Any, tuple[Any, int]] = {}
         """For each task that calls a kernel: its stage, and the rows of its shard."""
+        self.given = [key for key, task in lowering.graph.items() if call_of(task, {})[0] is None]
+        """Entries of the graph that are values, not calls."""
         self.completed: dict[Any, list[Any]] = {}
         """For tasks of whole phases: what they complete and join before they compute."""
         self.needs = {key: tuple(task.dependencies) for key, task in lowering.graph.items()}

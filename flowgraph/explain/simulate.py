@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,24 +85,41 @@ class Simulation:
         self.peaks: dict[str, int] = {}
         self.peak = 0
 
-    def run(self, order: Mapping[Any, int]) -> Outcome:
-        """Run all; of tasks that are ready the one that is first in `order` goes first."""
-        ready = [(order[key], key) for key, count in self.waiting.items() if not count]
-        heapq.heapify(ready)
+    def run(self, order: Mapping[Any, int], given: Collection[Any], newest: bool) -> Outcome:
+        """Run all but what is `given`: literal values.
+
+        Of tasks that are ready Dask's local schedulers take one that the last finished task has made ready (`newest`),
+        its cluster the first in `order`; among equals it is the first in order.
+        """
+        last = itertools.count()
+        ready: list[tuple[int, int, Any]] = []
+
+        def now_ready(keys: Iterable[Any]) -> None:
+            for key in sorted(keys, key=order.__getitem__, reverse=True):
+                heapq.heappush(ready, (-next(last) if newest else 0, order[key], key))
+
+        start = [key for key, count in self.waiting.items() if not count and key not in given]
+        for key in given:
+            self.memories[0].add(key, self.found[key])
+            start += self._open(key)
+        now_ready(start)
         now = 0.0
         while ready or self.running:
             while ready and self.free:
-                number, key = heapq.heappop(ready)
+                _, number, key = heapq.heappop(ready)
                 self._start(key, number, now)
             self._note()
             now, _, key, place = heapq.heappop(self.running)
             self.free.append(place)
             self._finish(key, place)
-            for one in self.users[key]:
-                self.waiting[one] -= 1
-                if not self.waiting[one]:
-                    heapq.heappush(ready, (order[one], one))
+            now_ready(self._open(key))
         return Outcome(now, self.peak, self.peaks)
+
+    def _open(self, key: Any) -> list[Any]:
+        """The tasks that waited for `key` alone."""
+        for one in self.users[key]:
+            self.waiting[one] -= 1
+        return [one for one in self.users[key] if not self.waiting[one]]
 
     def _start(self, key: Any, number: int, now: float) -> None:
         place = self._place(key)

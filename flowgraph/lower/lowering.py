@@ -75,7 +75,10 @@ class Lowering:
         """The inputs whose values are no longer those that were given: states of a later step."""
         self.stacks: dict[Loop, list[Any]] = {}
         self.gates = gates(bound.stages)
-        self.leaving = {last for last, _ in self.gates.values()}
+        self.leaving: dict[LoopStage, int] = {}
+        """For the last loop of each stage of a pipeline: how many micro-batches behind one the next to wait for it is."""
+        for last, distance in self.gates.values():
+            self.leaving[last] = min(distance, self.leaving.get(last, distance))
         self.numbers = {node: number for number, node in enumerate(bound.values)}
         self.sources = {n: Held(one) if isinstance(one, np.ndarray) else one for n, one in bound.values.items()}
         for source in self.sources.values():
@@ -208,7 +211,7 @@ class Lowering:
             function = run_loop if stage.loop.writes else run_sum
             call = (function, kernel, start, stop - start, bound.leaf_tiles[mesh], totals, how, parts, arguments)
             key = self._task(self.key(name, shard), *self._gated(stage, shard), *call)
-            if stage in self.leaving:
+            if shard + self.leaving.get(stage, len(bound.shards[mesh])) < len(bound.shards[mesh]):
                 self._task(self.key(f"{name}-done", shard), run_nothing, self.spec.TaskRef(key))
             if not stage.loop.writes:
                 stacks.append(key)
