@@ -89,12 +89,12 @@ from flowgraph.reverse import (
 )
 from flowgraph.state import Variable as Variable, function as function
 from flowgraph.tensor import Tensor as Tensor
-from flowgraph.watch import Trace as Trace, trace as trace
+from flowgraph.watch import Trace as Trace, tracing as tracing
 
 if _TYPE_CHECKING:
     from flowgraph import compat as compat, keras as keras, session as session, train as train
     from flowgraph.session import *
-    from flowgraph.train import History as History, fit as fit
+    from flowgraph.train import History as History, explain_fit as explain_fit, fit as fit
 
 _LATE_MODULES = ("compat", "keras", "session", "train")
 """Imported when they are first asked for, so that importing flowgraph stays quick."""
@@ -123,7 +123,7 @@ def __getattr__(name: str) -> _Any:
 
 
 def _late(name: str) -> _Any:
-    if name in ("History", "fit"):
+    if name in ("History", "explain_fit", "fit"):
         return getattr(_import_module("flowgraph.train"), name)
     if not name.startswith("_"):
         if _spellings.has(name):
@@ -136,4 +136,4 @@ def _late(name: str) -> _Any:
 
 def __dir__() -> list[str]:
     late = _import_module("flowgraph.session").__all__
-    return sorted({*globals(), *_LATE_MODULES, *late, "History", "fit", *_spellings.names()})
+    return sorted({*globals(), *_LATE_MODULES, *late, "History", "explain_fit", "fit", *_spellings.names()})

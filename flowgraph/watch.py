@@ -130,13 +130,13 @@ _IN_FORCE = _InForce()
 
 
 @contextmanager
-def trace() -> Iterator[Trace]:
+def tracing() -> Iterator[Trace]:
     """A context that records every task that this thread sets going, on any executor.
 
     While it lasts, programs that would be called right here go by a scheduler, so that there are tasks to see.
 
     >>> import numpy as np, flowgraph as fg
-    >>> with fg.trace() as seen:
+    >>> with fg.tracing() as seen:
     ...     x = fg.sum(fg.asarray(np.ones(4))).numpy()
     >>> [span.name for span in seen.spans]
     ['flowgraph-program']
@@ -150,7 +150,7 @@ def trace() -> Iterator[Trace]:
 
 
 def watching() -> bool:
-    """Whether runs are recorded: inside `trace()`, or with `dask.config.set({"flowgraph.trace": True})`."""
+    """Whether runs are recorded: inside `tracing()`, or with `dask.config.set({"flowgraph.trace": True})`."""
     if _IN_FORCE.traces:
         return True
     config = sys.modules.get("dask.config")
@@ -222,6 +222,6 @@ def chrome_of(spans: Sequence[Span], path: Any) -> None:
         raise UsageError(
             f"to write the trace of a program to {str(path)!r}",
             "no run of it was traced",
-            'Run it under `with fg.trace():`, or with dask.config.set({"flowgraph.trace": True}).',
+            'Run it under `with fg.tracing():`, or with dask.config.set({"flowgraph.trace": True}).',
         )
     Path(path).write_text(chrome_text(spans), encoding="utf-8")

@@ -14,7 +14,7 @@ from flowgraph.explain.simulate import Outcome, Simulation, order_of
 from flowgraph.explain.table import Column, as_html, as_text, count_text, seconds_text, size_text
 from flowgraph.explain.work import Work
 from flowgraph.graph import lane_of
-from flowgraph.kernel import LoopStage
+from flowgraph.kernel import LoopStage, OneStage
 from flowgraph.lower import OTHER
 from flowgraph.program import Program
 from flowgraph.run import Executor, resolve
@@ -170,23 +170,22 @@ class _Explaining:
         needs = {key: forms.needs.get(key, ()) for key in forms.found}
         order = order_of(graph, list(wanted))
         later = len(order)
-        outcome = Simulation(
-            needs, forms.found, costs, groups, wanted, self.places, self.executor.shares_memory
-        ).run({key: order.get(key, later) for key in needs}, forms.given, self.executor.client is None)
+        outcome = Simulation(needs, forms.found, costs, groups, wanted, self.places, self.executor.shares_memory).run(
+            {key: order.get(key, later) for key in needs}, forms.given, self.executor.client is None
+        )
         edges = {(one, key): self.sizes[one] for key, own in needs.items() for one in set(own)}
         peak = max(outcome.peak, self._collected())
         stages = tuple(self._line(name, costs, edges, outcome) for name in self._names())
         notes = self._notes(outcome.seconds, peak, memory)
-        lanes = {
-            stage.kernel.name: ", ".join(f"{axis} {number}" for axis, number in stage.loop.lane)
-            for stage in self.lowering.bound.stages
-            if isinstance(stage, LoopStage) and stage.loop.lane
-        } | {
-            stage.kernel.name: ", ".join(f"{axis} {number}" for axis, number in stage.phase.lane)
-            for stage in self.lowering.bound.stages
-            if hasattr(stage, "phase") and stage.phase.lane
-        }
-        return Explanation(stages, notes, peak, outcome.seconds, edges, self._arrows(edges), lanes)
+        return Explanation(stages, notes, peak, outcome.seconds, edges, self._arrows(edges), self._lanes())
+
+    def _lanes(self) -> dict[str, str]:
+        found = {}
+        for stage in self.lowering.bound.stages:
+            if not isinstance(stage, OneStage):
+                lane = stage.loop.lane if isinstance(stage, LoopStage) else stage.phase.lane
+                found[stage.kernel.name] = ", ".join(f"{axis} {number}" for axis, number in lane)
+        return found
 
     def _collected(self) -> int:
         """What the caller holds when the results have come: their pieces, and those that are joined once more."""
@@ -236,13 +235,15 @@ class _Explaining:
 
     def _notes(self, seconds: float, peak: int, memory: int | None) -> tuple[str, ...]:
         program, bound = self.program, self.lowering.bound
-        many = f"{self.places} {'thread' if self.executor.shares_memory else 'worker'}{'s' * (self.places != 1)}"
-        notes = [f"{seconds_text(seconds)} s on {many} of {self.executor.name}, predicted roughly"]
+        many = f"{self.places} {'place' if self.executor.shares_memory else 'worker'}{'s' * (self.places != 1)}"
+        notes = [f"{seconds_text(seconds)} s on {many} ({self.executor.name}), predicted roughly"]
         if self.executor.shares_memory and self._is_called_here():
             notes.append("called right here by default, without a scheduler: no task is made")
         for mesh, shards in bound.shards.items():
             wish = " as wished" if mesh in program.wishes else ""
-            notes.append(f"{bound.rows[mesh]:,} rows of {mesh!r} in {len(shards)} shard{'s' * (len(shards) != 1)}{wish}")
+            notes.append(
+                f"{bound.rows[mesh]:,} rows of {mesh!r} in {len(shards)} shard{'s' * (len(shards) != 1)}{wish}"
+            )
         axes: dict[str, set[int]] = {}
         for node in program.phases.needed:
             for axis, number in lane_of(node):
@@ -251,7 +252,9 @@ class _Explaining:
         if program.pipeline > 1:
             batches = max((len(shards) for shards in bound.shards.values()), default=1)
             gates = "one forward, one backward" if self.lowering.gates else "stages work at the same time"
-            notes.append(f"a pipeline of {program.pipeline} stages, {batches} micro-batches, {gates}")
+            notes.append(
+                f"a pipeline of {program.pipeline} stages, {batches} micro-batch{'es' * (batches != 1)}, {gates}"
+            )
         if memory is not None:
             fits = "fits into" if peak <= memory else "does NOT fit into"
             notes.append(f"the peak of {size_text(peak)} {fits} a worker's {size_text(memory)}")

@@ -53,7 +53,9 @@ def draw(dot: str, path: Any) -> None:
         return
     if ending not in ("svg", "png", "pdf"):
         raise UsageError(
-            f"a picture in the file {str(path)!r}", "its ending is no format known here", "Use .svg, .png, .pdf or .dot."
+            f"a picture in the file {str(path)!r}",
+            "its ending is no format known here",
+            "Use .svg, .png, .pdf or .dot.",
         )
     try:
         import graphviz

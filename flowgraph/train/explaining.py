@@ -1,0 +1,56 @@
+"""What a fit will cost, before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from flowgraph.apply import convert
+from flowgraph.explain import Explanation, explain
+from flowgraph.state import Variable
+from flowgraph.train.optimizers import Optimizer
+from flowgraph.train.step import Step
+
+
+def explain_fit(
+    loss: Callable[..., Any],
+    data: Any = (),
+    *,
+    variables: Sequence[Variable],
+    optimizer: Optimizer,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    memory: int | None = None,
+    client: Any = None,
+    scheduler: Any = None,
+) -> Explanation:
+    """What one step of `fit` with these arguments will cost, as a table: see `Program.explain`. Nothing runs.
+
+    The state of variables and optimizer is part of the step: its update is one of the stages.
+
+    >>> import numpy as np, flowgraph as fg
+    >>> w = fg.Variable(0.0)
+    >>> found = fg.explain_fit(
+    ...     lambda x, y: fg.keras.losses.mse(y, w * x),
+    ...     (np.ones(1_000_000, "f4"), np.ones(1_000_000, "f4")),
+    ...     variables=[w],
+    ...     optimizer=fg.keras.optimizers.SGD(0.25),
+    ... )
+    >>> [stage.name for stage in found.stages]
+    ['input', 'loop_0', 'whole_1']
+    """
+    given = [convert(one).node for one in (data if isinstance(data, tuple | list) else (data,))]
+    step = Step(loss, [one.type for one in given], list(variables), optimizer)
+    state, outside = step.inputs()
+    like = [
+        one.memo
+        if one.memo is not None and not isinstance(one.memo, np.ndarray)
+        else np.broadcast_to(np.zeros((), one.type.dtype), one.type.shape)
+        for one in given
+    ]
+    rows = step.program.row_counts([*like, *state, *outside], step.entry.rows, of_inputs=False)
+    if batch_size is not None:
+        rows |= dict.fromkeys(step.batch_meshes, batch_size)
+    return explain(step.program, rows, workers, memory, None, client, scheduler)
