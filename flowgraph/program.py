@@ -143,9 +143,8 @@ class Program:
         if here and not self.meshes and not self.spread and not has_tasks(values):
             return list(self.one(*map(self._whole, self.parts.graph.inputs, values)))
         counts = self.row_counts(values, rows)
-        if here:
-            if self.is_small(counts) and not has_tasks(values):
-                return list(self.one(*counts.values(), *self.feed(values)))
+        if here and self.is_small(counts) and not has_tasks(values):
+            return list(self.one(*counts.values(), *self.feed(values)))
         if client is None and scheduler is None:
             client = owner_of_tasks(values)
         return self._run_tasks(values, counts, resolve(client, scheduler))

@@ -14,7 +14,7 @@ from flowgraph.graph import Node
 from flowgraph.lower import Bound, Lowering, Result, new_token
 from flowgraph.program import Program
 from flowgraph.sources import SMALL_BYTES, Held
-from flowgraph.types import Dim
+from flowgraph.types import Dim, TensorType
 
 
 def row_counts(program: Program, rows: int | Mapping[str, int] | None) -> dict[str, int]:
@@ -32,11 +32,16 @@ def row_counts(program: Program, rows: int | Mapping[str, int] | None) -> dict[s
             "Say it: `program.explain(rows=1_000_000)`.",
         )
     for mesh, count in known.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        if not is_count(count, 0):
             raise UsageError(
                 f"to explain a program for {mesh}={count!r}", "that is no number of rows", "Give rows=1_000_000."
             )
     return {mesh: known[mesh] for mesh in program.meshes}
+
+
+def is_count(value: Any, least: int) -> bool:
+    """Whether `value` is a whole number that is at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def stand_in(shape: Sequence[int], dtype: Any) -> Any:
@@ -44,6 +49,12 @@ def stand_in(shape: Sequence[int], dtype: Any) -> Any:
     if prod(shape) * np.dtype(dtype).itemsize < SMALL_BYTES or not len(shape):
         return np.zeros(shape, dtype)
     return Held(np.broadcast_to(np.zeros((), dtype), shape))
+
+
+def no_data(of: TensorType) -> Any:
+    """An array of a known type that is one zero, however large it says it is."""
+    shape: Any = of.shape
+    return np.broadcast_to(np.zeros((), of.dtype), shape)
 
 
 def stand_ins(program: Program, rows: Mapping[str, int], values: Sequence[Any] | None) -> list[Any]:

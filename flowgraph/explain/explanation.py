@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowgraph.errors import UsageError
-from flowgraph.explain.bound import lowered, row_counts
+from flowgraph.explain.bound import is_count, lowered, row_counts
 from flowgraph.explain.forms import Forms, concatenated
 from flowgraph.explain.picture import Arrow, Box, dot_text, draw
 from flowgraph.explain.simulate import Outcome, Simulation, order_of
@@ -141,7 +141,7 @@ def explain(
     several); `workers` how many tasks run at a time (as many as where it would run now, if None); `memory` the bytes
     that a worker has: the explanation then says whether the run fits. `values` may give sources in place of arrays.
     """
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+    if workers is not None and not is_count(workers, 1):
         raise UsageError(f"to explain a run with workers={workers!r}", "there must be at least one", "Give workers=2.")
     executor = resolve(client, scheduler)
     places = workers if workers is not None else executor.workers

@@ -6,7 +6,7 @@ is counted once however many tasks share it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from math import prod
 from typing import Any
@@ -29,9 +29,9 @@ from flowgraph.watch import size_of
 class Form:
     """An array that a task will make. Compared by identity, as memory is."""
 
-    __slots__ = ("dtype", "held", "shape", "sample")
+    __slots__ = ("dtype", "held", "sample", "shape")
 
-    def __init__(self, shape: Sequence[int], dtype: Any, held: bool = False, sample: Any = None) -> None:
+    def __init__(self, shape: Iterable[int], dtype: Any, held: bool = False, sample: Any = None) -> None:
         self.shape = tuple(shape)
         self.dtype = np.dtype(dtype)
         self.held = held
@@ -42,7 +42,7 @@ class Form:
     @property
     def nbytes(self) -> int:
         """The bytes of the array."""
-        return prod(self.shape) * self.dtype.itemsize
+        return prod(self.shape) * int(self.dtype.itemsize)
 
     def __repr__(self) -> str:
         return f"{self.dtype}{list(self.shape)}"
@@ -210,7 +210,7 @@ class Forms:
             for stage in bound.stages
             if isinstance(stage, LoopStage)
         }
-        self.of_merges = {id(stage.merges): stage.loop for stage in bound.stages if isinstance(stage, LoopStage)}
+        self.of_merges = {id(one.merges): one.loop for one in bound.stages if isinstance(one, LoopStage)}
         self.found: dict[Any, Any] = {}
         """What each task returns, with forms in place of arrays; None where that is not known."""
         self.work: dict[Any, tuple[Any, int]] = {}
@@ -233,7 +233,7 @@ class Forms:
         """The results of tasks that are not ours, where we were told what they are; and of inputs as a whole."""
         for node, source in self.lowering.sources.items():
             if isinstance(source, DaskRows):
-                rest = source.type.shape[1:]
+                rest: Any = source.type.shape[1:]
                 for key, length in zip(source.keys, source.lengths, strict=True):
                     self.found[key] = Form((length, *rest) if source.type.shape else (), source.type.dtype)
             key = self.lowering.lasting("input", self.lowering.numbers[node])
@@ -257,14 +257,17 @@ class Forms:
 
     def _made_first(self, args: Sequence[Any]) -> list[Any]:
         """The arrays that a whole phase joins before its kernel runs. A single subtree or piece is used as it is."""
-        states = [own[0][0][2] for own in args[3] if sum(map(len, own)) > 1]
+        subtrees = [[one for stack in own for one in stack] for own in args[3]]
+        states = [own[0][2] for own in subtrees if len(own) > 1]
         return [*states, *(concatenated(own, axis) for own, axis in zip(args[4], args[5], strict=True) if len(own) > 1)]
 
     def _call(self, function: Any, args: Sequence[Any]) -> Any:
         """What `function`, one of those that tasks call, makes of forms."""
         if function in (calls.run_loop, calls.run_sum):
             kernel, start, rows = args[:3]
-            loop = self.stage[kernel].loop
+            stage = self.stage[kernel]
+            assert isinstance(stage, LoopStage)
+            loop = stage.loop
             stack = self.states[loop].subtrees(start, rows)
             if function is calls.run_sum:
                 return stack

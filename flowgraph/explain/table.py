@@ -55,7 +55,7 @@ def size_text(size: float | None) -> str:
     if size is None:
         return ""
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:  # noqa: PLR2004
+        if size < 1000:
             return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:,.3g} TB"
@@ -68,7 +68,7 @@ def count_text(count: float) -> str:
     '2.5 M'
     """
     for unit in ("", " k", " M", " G", " T"):
-        if count < 1000:  # noqa: PLR2004
+        if count < 1000:
             return f"{count:.3g}{unit}"
         count /= 1000
     return f"{count:,.3g} P"
@@ -80,4 +80,4 @@ def seconds_text(seconds: float | None) -> str:
     >>> seconds_text(0.01234)
     '0.012'
     """
-    return "" if seconds is None else f"{seconds:.2g}" if seconds < 100 else f"{seconds:,.0f}"  # noqa: PLR2004
+    return "" if seconds is None else f"{seconds:.2g}" if seconds < 100 else f"{seconds:,.0f}"

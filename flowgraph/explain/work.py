@@ -19,7 +19,6 @@ from flowgraph.graph import Node
 from flowgraph.kernel import LoopStage, WholeStage
 from flowgraph.kernel.names import MESH_NUMBER
 from flowgraph.partition import COMMUNICATION
-from flowgraph.types import Dim
 from flowgraph.watch import size_of
 
 CALL_SECONDS = 1.5e-6
@@ -100,7 +99,7 @@ class Work:
             nodes = self._nodes(stage)
             for node in nodes:
                 count = self._points(node, stage, rows) * node.op.flops
-                product = node.op.combine == "add" and node.op.flops >= 2  # noqa: PLR2004
+                product = node.op.combine == "add" and node.op.flops >= 2
                 flops += count
                 seconds += count / (self.rates.products if product else self.rates.others)
             tiles = -(-rows // self._tile(stage)) if isinstance(stage, LoopStage) else 1
@@ -123,14 +122,14 @@ class Work:
         total = self.bound.rows.get(mesh, 1) if mesh is not None else 1
         result, left = 1.0, rows / max(total, 1) if mesh is not None and self.program.parts.mesh(node) == mesh else 1.0
         for size in node.inferred().binding.sizes.values():
-            result *= self.forms.lengths.length(size) if isinstance(size, Dim | int) else 1
+            result *= self.forms.lengths.length(size)
         return result * left
 
     def _row_bytes(self, node: Node, rows: int) -> int:
-        return prod(self.forms.lengths.local(node, rows)) * node.type.dtype.itemsize
+        return prod(self.forms.lengths.local(node, rows)) * int(node.type.dtype.itemsize)
 
     def _tile(self, stage: LoopStage) -> int:
-        return self.program.plan.tile[stage.loop.mesh]
+        return int(self.program.plan.tile[stage.loop.mesh])
 
     # Memory.
 

@@ -76,7 +76,7 @@ class Lowering:
         self.stacks: dict[Loop, list[Any]] = {}
         self.gates = gates(bound.stages)
         self.leaving: dict[LoopStage, int] = {}
-        """For the last loop of each stage of a pipeline: how many micro-batches behind one the next to wait for it is."""
+        """For the last loop of each stage of a pipeline: how far behind a micro-batch is the next that waits for it."""
         for last, distance in self.gates.values():
             self.leaving[last] = min(distance, self.leaving.get(last, distance))
         self.numbers = {node: number for number, node in enumerate(bound.values)}

@@ -15,7 +15,7 @@ from flowgraph.apply import convert, recorded
 from flowgraph.context import ACTIVE
 from flowgraph.eager import compiled, evaluate
 from flowgraph.errors import UsageError
-from flowgraph.explain import Explanation, explain
+from flowgraph.explain import Explanation, explain, no_data
 from flowgraph.graph import FOREVER, Node, make_input, toposort
 from flowgraph.leaves import Shared
 from flowgraph.mesh import current_mesh
@@ -95,9 +95,7 @@ class Traced:
         """Values for the inputs of the program that stand for those of a call: sources as they are, no array's data."""
         nodes = [*(tensor.node for tensor in tensors), *(v._node for v in self.variables), *self.captured]
         return [
-            np.broadcast_to(np.zeros((), node.type.dtype), node.type.shape)
-            if node.memo is None or isinstance(node.memo, np.ndarray | np.generic)
-            else node.memo
+            no_data(node.type) if node.memo is None or isinstance(node.memo, np.ndarray | np.generic) else node.memo
             for node in nodes
         ]
 

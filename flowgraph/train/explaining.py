@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.apply import convert
-from flowgraph.explain import Explanation, explain
+from flowgraph.explain import Explanation, explain, no_data
 from flowgraph.state import Variable
 from flowgraph.train.optimizers import Optimizer
 from flowgraph.train.step import Step
@@ -45,9 +45,7 @@ def explain_fit(
     step = Step(loss, [one.type for one in given], list(variables), optimizer)
     state, outside = step.inputs()
     like = [
-        one.memo
-        if one.memo is not None and not isinstance(one.memo, np.ndarray)
-        else np.broadcast_to(np.zeros((), one.type.dtype), one.type.shape)
+        one.memo if one.memo is not None and not isinstance(one.memo, np.ndarray) else no_data(one.type)
         for one in given
     ]
     rows = step.program.row_counts([*like, *state, *outside], step.entry.rows, of_inputs=False)
