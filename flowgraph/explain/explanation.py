@@ -10,9 +10,9 @@ from flowgraph.errors import UsageError
 from flowgraph.explain.bound import is_count, lowered, row_counts
 from flowgraph.explain.forms import Forms, concatenated
 from flowgraph.explain.picture import Arrow, Box, dot_text, draw
-from flowgraph.explain.simulate import Outcome, Simulation, order_of
+from flowgraph.explain.simulate import Outcome, Simulation, order_of, worst
 from flowgraph.explain.table import Column, as_html, as_text, count_text, seconds_text, size_text
-from flowgraph.explain.work import Work
+from flowgraph.explain.work import Cost, Work
 from flowgraph.graph import lane_of
 from flowgraph.kernel import LoopStage, OneStage
 from flowgraph.lower import OTHER
@@ -170,9 +170,14 @@ class _Explaining:
         needs = {key: forms.needs.get(key, ()) for key in forms.found}
         order = order_of(graph, list(wanted))
         later = len(order)
-        outcome = Simulation(needs, forms.found, costs, groups, wanted, self.places, self.executor.shares_memory).run(
-            {key: order.get(key, later) for key in needs}, forms.given, self.executor.client is None
-        )
+        priorities = {key: order.get(key, later) for key in needs}
+        place = self.places, self.executor.shares_memory
+
+        def simulate(costs: Mapping[Any, Cost]) -> Outcome:
+            run = Simulation(needs, forms.found, costs, groups, wanted, *place)
+            return run.run(priorities, forms.given, self.executor.client is None)
+
+        outcome = worst(simulate, costs, self.places)
         edges = {(one, key): self.sizes[one] for key, own in needs.items() for one in set(own)}
         peak = max(outcome.peak, self._collected())
         stages = tuple(self._line(name, costs, edges, outcome) for name in self._names())

@@ -5,13 +5,17 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 from flowgraph.explain.forms import Form
 from flowgraph.explain.work import NETWORK_BYTES, TASK_SECONDS, Cost
 from flowgraph.watch import parts_of, size_of
+
+DISTURBED = 8
+"""How many runs with other times are simulated to find the peak."""
 
 
 @dataclass
@@ -56,6 +60,23 @@ class Outcome:
     """The most bytes that one process held at a time."""
     peaks: Mapping[str, int]
     """For each group of tasks, the most that a process held while it ran one of them."""
+
+
+def worst(simulate: Callable[[Mapping[Any, Cost]], Outcome], costs: Mapping[Any, Cost], places: int) -> Outcome:
+    """The outcome of `simulate(costs)`, with the peaks of the worst of a few runs whose tasks take other times.
+
+    With several places the order of tasks hangs on times that nobody knows well, and the peak on the order.
+    """
+    first = simulate(costs)
+    peak, peaks = first.peak, dict(first.peaks)
+    for seed in range(DISTURBED if places > 1 else 0):
+        draw = Random(seed)
+        other = {key: replace(cost, seconds=cost.seconds * draw.uniform(0.3, 3)) for key, cost in costs.items()}
+        found = simulate(other)
+        peak = max(peak, found.peak)
+        for name, size in found.peaks.items():
+            peaks[name] = max(peaks.get(name, 0), size)
+    return Outcome(first.seconds, peak, peaks)
 
 
 class Simulation:

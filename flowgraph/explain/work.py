@@ -138,7 +138,7 @@ class Work:
         names |= {f"n{MESH_NUMBER[mesh]}": count for mesh, count in self.bound.rows.items()}
         if isinstance(stage, LoopStage):
             names |= {f"n{MESH_NUMBER[stage.loop.mesh]}": min(self._tile(stage), rows), "rows": rows}
-        taken = sum(evaluated(count, names) * width for count, width in stage.kernel.allocated)
+        taken: int = sum(evaluated(count, names) * width for count, width in stage.kernel.allocated)
         if isinstance(stage, LoopStage):
             return taken + self._stack(stage, rows, key)
         own = size_of(self.forms.found[key])  # results lie in what the kernel took
