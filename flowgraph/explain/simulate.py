@@ -15,7 +15,9 @@ from flowgraph.explain.work import NETWORK_BYTES, TASK_SECONDS, Cost
 from flowgraph.watch import parts_of, size_of
 
 DISTURBED = 8
-"""How many runs with other times are simulated to find the peak."""
+"""How many runs with other times are simulated to find the peak ..."""
+MANY = 1000
+"""... unless there are more tasks than this: of many, the times even out."""
 
 
 @dataclass
@@ -69,7 +71,7 @@ def worst(simulate: Callable[[Mapping[Any, Cost]], Outcome], costs: Mapping[Any,
     """
     first = simulate(costs)
     peak, peaks = first.peak, dict(first.peaks)
-    for seed in range(DISTURBED if places > 1 else 0):
+    for seed in range(DISTURBED if places > 1 and len(costs) <= MANY else 0):
         draw = Random(seed)
         other = {key: replace(cost, seconds=cost.seconds * draw.uniform(0.3, 3)) for key, cost in costs.items()}
         found = simulate(other)
@@ -103,6 +105,10 @@ class Simulation:
         self.left = {key: len(own) + (key in wanted) for key, own in self.users.items()}
         self.running: list[tuple[float, int, Any, int]] = []
         self.working = [0] * len(self.memories)
+        self.active: list[Counter[str]] = [Counter() for _ in self.memories]
+        """In each memory, how many tasks of each group run."""
+        self.changed: set[int] = set()
+        """The memories in which tasks began since they were last looked at."""
         self.peaks: dict[str, int] = {}
         self.peak = 0
 
@@ -145,7 +151,10 @@ class Simulation:
     def _start(self, key: Any, number: int, now: float) -> None:
         place = self._place(key)
         self.free.remove(place)
-        memory = self.memories[0 if self.shares else place]
+        number_of_memory = 0 if self.shares else place
+        memory = self.memories[number_of_memory]
+        self.active[number_of_memory][self.groups[key]] += 1
+        self.changed.add(number_of_memory)
         cost = self.costs[key]
         moved = 0
         for one in set(self.needs[key]):
@@ -153,7 +162,7 @@ class Simulation:
                 moved += size_of(self.found[one])
                 memory.add(one, self.found[one])
         memory.add(key, self.found[key])
-        self.working[0 if self.shares else place] += cost.working
+        self.working[number_of_memory] += cost.working
         seconds = cost.seconds + moved / NETWORK_BYTES + TASK_SECONDS
         heapq.heappush(self.running, (now + seconds, number, key, place))
 
@@ -172,15 +181,19 @@ class Simulation:
         )
 
     def _note(self) -> None:
-        for *_, key, place in self.running:
-            number = 0 if self.shares else place
+        for number in self.changed:
             held = self.memories[number].bytes + self.working[number]
-            group = self.groups[key]
-            self.peaks[group] = max(self.peaks.get(group, 0), held)
+            for group in self.active[number]:
+                self.peaks[group] = max(self.peaks.get(group, 0), held)
             self.peak = max(self.peak, held)
+        self.changed.clear()
 
     def _finish(self, key: Any, place: int) -> None:
-        self.working[0 if self.shares else place] -= self.costs[key].working
+        number, group = 0 if self.shares else place, self.groups[key]
+        self.working[number] -= self.costs[key].working
+        self.active[number][group] -= 1
+        if not self.active[number][group]:
+            del self.active[number][group]
         for one in set(self.needs[key]):
             self.left[one] -= 1
             if not self.left[one]:
