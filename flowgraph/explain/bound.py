@@ -63,7 +63,7 @@ def stand_ins(program: Program, rows: Mapping[str, int], values: Sequence[Any] |
     found = []
     for node, value in zip(program.parts.graph.inputs, given, strict=True):
         if value is None or isinstance(value, np.ndarray | np.generic | Held):
-            shape = [one.value(rows[one.base.name]) if isinstance(one, Dim) else one for one in node.type.shape]
+            shape = [one.value(rows.get(one.base.name, 1)) if isinstance(one, Dim) else one for one in node.type.shape]
             found.append(stand_in(shape, node.type.dtype))
         else:
             found.append(value)

@@ -55,8 +55,8 @@ class Lengths:
         self.parts, self.rows = program.parts, rows
 
     def length(self, size: Size) -> int:
-        """A whole length."""
-        return size.value(self.rows[size.base.name]) if isinstance(size, Dim) else size
+        """A whole length; one that only a run finds counts as 1."""
+        return size.value(self.rows.get(size.base.name, 1)) if isinstance(size, Dim) else size
 
     def whole(self, node: Node) -> list[Form]:
         """The forms of the results of `node`, uncut."""

@@ -207,7 +207,7 @@ class Block(Memory):
     def _kernel(self, node: Node) -> None:
         """An op with no more than its kernel: call it, and bring the result into C order and dtype."""
         call = f"{self.names.function(node.op.kernel)}({self._arguments(node, node.op.kernel)})"
-        self.allocated.append((self.count_text(self.local_shape(node)), sum(one.dtype.itemsize for one in node.types)))
+        self.takes(node)
         name = f"v{self.numbers[node]}"
         lines = self._lines(node)
         operands = "".join(f", {self.array(one)}" for one in _operands(node))
@@ -246,7 +246,7 @@ class Block(Memory):
         if not out:
             out = f"v{self.numbers[node]}"
             line = f"{out} = {line}"
-            self.allocated.append((self.count_text(self.local_shape(node)), node.type.dtype.itemsize))
+            self.takes(node)
         self._lines(node).append((line, node))
         self.text[node] = out
 

@@ -114,6 +114,13 @@ class Memory:
             return str(product)
         return "*".join(unknown + ([str(product)] if product != 1 else []))
 
+    def takes(self, node: Node) -> None:
+        """Note that the kernel makes new arrays for the results of `node`, unless only a run finds their lengths."""
+        lengths = [size for size in node.type.shape if isinstance(size, Dim)]
+        if all(size.base.name in MESH_NUMBER for size in lengths):
+            width = sum(one.dtype.itemsize for one in node.types)
+            self.allocated.append((self.count_text(self.local_shape(node)), width))
+
     # Where a line goes.
 
     def _lines(self, node: Node) -> list[Line]:
