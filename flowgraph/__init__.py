@@ -8,6 +8,7 @@
 6.0
 """
 
+from contextlib import nullcontext as _nullcontext
 from importlib import import_module as _import_module
 from sys import modules as _modules
 from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
@@ -38,6 +39,8 @@ from flowgraph import (
     random as random,
     spellings as _spellings,
 )
+from flowgraph.context import Hooks as _Hooks
+from flowgraph.exchange import from_dask as from_dask, from_delayed as from_delayed, to_dask_arrays as to_dask_arrays
 from flowgraph.explain import Explanation as Explanation
 from flowgraph.graph import interpret as interpret
 from flowgraph.mesh import Mesh as Mesh
@@ -92,14 +95,34 @@ from flowgraph.tensor import Tensor as Tensor
 from flowgraph.watch import Trace as Trace, tracing as tracing
 
 if _TYPE_CHECKING:
-    from flowgraph import compat as compat, keras as keras, session as session, train as train
+    from flowgraph import compat as compat, keras as keras, planner as planner, session as session, train as train
+    from flowgraph.data import read_csv as read_csv, read_parquet as read_parquet, read_zarr as read_zarr
+    from flowgraph.planner import Plan as Plan, plan as plan
     from flowgraph.session import *
     from flowgraph.train import History as History, explain_fit as explain_fit, fit as fit
 
-_LATE_MODULES = ("compat", "keras", "session", "train")
+_LATE_MODULES = ("compat", "keras", "planner", "session", "train")
 """Imported when they are first asked for, so that importing flowgraph stays quick."""
+_LATE = {
+    "History": "train",
+    "Plan": "planner",
+    "explain_fit": "train",
+    "fit": "train",
+    "plan": "planner",
+} | dict.fromkeys(("read_csv", "read_parquet", "read_zarr"), "data")
+"""Names that are, and the modules that they are of."""
 
 _spellings.take(_modules[__name__])
+
+
+def _placed(*wanted: _Any) -> _Any:
+    """The context in which to train; only a cluster needs one, so that the planner is seldom imported."""
+    if "distributed" not in _modules:
+        return _nullcontext()
+    return _import_module("flowgraph.planner").placed(*wanted)
+
+
+_Hooks.placed = staticmethod(_placed)
 
 
 __array_api_version__ = "2024.12"
@@ -123,8 +146,8 @@ def __getattr__(name: str) -> _Any:
 
 
 def _late(name: str) -> _Any:
-    if name in ("History", "explain_fit", "fit"):
-        return getattr(_import_module("flowgraph.train"), name)
+    if name in _LATE:
+        return getattr(_import_module(f"flowgraph.{_LATE[name]}"), name)
     if not name.startswith("_"):
         if _spellings.has(name):
             return _spellings.find(name)
@@ -136,4 +159,4 @@ def _late(name: str) -> _Any:
 
 def __dir__() -> list[str]:
     late = _import_module("flowgraph.session").__all__
-    return sorted({*globals(), *_LATE_MODULES, *late, "History", "explain_fit", "fit", *_spellings.names()})
+    return sorted({*globals(), *_LATE_MODULES, *late, *_LATE, *_spellings.names()})

@@ -17,22 +17,23 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from flowgraph import run
 from flowgraph.context import Hooks
-from flowgraph.eager import BINDINGS, compiled, cone, evaluate
-from flowgraph.errors import DTypeError, ShapeError, UsageError
+from flowgraph.eager import BINDINGS, compiled, cone, evaluate, recomputes
+from flowgraph.errors import UsageError
 from flowgraph.graph import INPUT, ITEM, Graph, Node, make_input, structure
 from flowgraph.leaves import Shared
-from flowgraph.lower import Lowering, lower_later, lower_value, new_token, waiting
+from flowgraph.lower import Lowering, Result, lower_later, lower_value, new_token, waiting
 from flowgraph.machine import processors
 from flowgraph.op import OPS, Op
-from flowgraph.sources import DaskRows, FilePiece, Held, HeldPiece, Parts, held_by, resolve
+from flowgraph.sources import DaskRows, FilePiece, Held, HeldPiece, Parts, Streams, held_by, resolve
 from flowgraph.tensor import Tensor, tensor_of
-from flowgraph.types import as_dtype, tensor_type
+from flowgraph.types import tensor_type
 
 BUILTIN: Mapping[str, Op] = {**OPS, INPUT.name: INPUT, ITEM.name: ITEM}
 """The ops of flowgraph itself: in a recipe their name is enough."""
@@ -131,6 +132,8 @@ def _mobile(node: Node, value: Any, shared_disk: bool) -> Any:
     """The value of a leaf as it may travel: arrays by files, or inside where the workers do not see them."""
     if shared_disk:
         return held_by(node, value)
+    if isinstance(value, Streams):  # paths of the user's: all workers see them, or say that they do not
+        return value
     if isinstance(value, Parts):
         return Parts([np.asarray(resolve(one)) for one in value.parts], value.type)
     if isinstance(value, np.ndarray) and value.ndim:
@@ -168,7 +171,7 @@ def run_alone(recipe: Recipe, values: Sequence[Any]) -> Any:
             value = Parts(arrays, value.type) if value.type.shape else arrays[0]
         leaves.append(value)
     graph, _ = _graph([recipe])
-    entry = BINDINGS.get(structure(graph), lambda: compiled(graph))
+    entry = BINDINGS.get((structure(graph), recomputes()), lambda: compiled(graph))
     (result,) = entry.run(leaves, scheduler="synchronous")
     return np.asarray(result)
 
@@ -186,15 +189,66 @@ def optimize(graph: Any, keys: Any) -> dict[Any, Any]:
         rest = iter(tasks)
         for name, value in recipe.leaves:
             leaves[name] = value.at(next(rest)) if isinstance(value, DaskRows) else value
-    merged, names = _graph([recipe for recipe, _ in found.values()])
-    entry = BINDINGS.get(structure(merged), lambda: compiled(merged))
-    values = entry.extended([leaves[name] for name in names])
-    counts = entry.program.row_counts(values, entry.rows)
-    workers = max(recipe.workers for recipe, _ in found.values())
-    lowering = Lowering(entry.program.bind(values, counts, workers), new_token())
-    for key, result in zip(found, lowering.lower(), strict=True):
+    lowering, results = _lowered([recipe for recipe, _ in found.values()], leaves)
+    for key, result in zip(found, results, strict=True):
         lowering.single_key(result, key)
     return {**given, **lowering.graph}
+
+
+def _lowered(recipes: Sequence[Recipe], leaves: Mapping[str, Any]) -> tuple[Lowering, list[Result]]:
+    """The tasks of all recipes as one Program, and where the value of each will be."""
+    merged, names = _graph(recipes)
+    entry = BINDINGS.get((structure(merged), recomputes()), lambda: compiled(merged))
+    program = entry.program
+    values = program.parts_of(entry.extended([leaves[name] for name in names]))
+    counts = program.row_counts(values, entry.rows)
+    workers = max(recipe.workers for recipe in recipes)
+    lowering = Lowering(program.bind(values, counts, workers), new_token())
+    results = lowering.lower()
+    if program.split is not None:
+        numbers = count()
+        results = [_joined(join, results, lowering, numbers) for join in program.split.outputs]
+    return lowering, results
+
+
+def _joined(join: Any, results: Sequence[Result], lowering: Lowering, numbers: Iterator[int]) -> Result:
+    """Where the value of an output will be that comes in pieces of logical axes."""
+    parts = [results[one] if isinstance(one, int) else _joined(one, results, lowering, numbers) for one in join.parts]
+    if len(parts) == 1:
+        return parts[0]
+    keys = [lowering.single_key(one, lowering.key("joined", next(numbers))) for one in parts]
+    return Result(tuple(keys), None, join.axis)
+
+
+def chunks_of(nodes: Sequence[Node]) -> tuple[Mapping[Any, Any], list[tuple[tuple[Any, ...], int | None, list[int]]]]:
+    """A Dask graph that computes `nodes`, and for each the keys of its pieces, their axis and their lengths."""
+    workers, shared_disk = _surroundings()
+    recipes = []
+    leaves: dict[str, Any] = {}
+    for node in nodes:
+        recipe, sources = _recipe(node, workers, shared_disk)
+        rest = iter(sources)
+        for name, value in recipe.leaves:
+            leaves[name] = next(rest) if isinstance(value, DaskRows) else value
+        recipes.append(recipe)
+    lowering, results = _lowered(recipes, leaves)
+    outputs = lowering.rows_of_outputs()
+    found: list[tuple[tuple[Any, ...], int | None, list[int]]] = []
+    for number, result in enumerate(results):
+        rows = outputs.get((result.keys, result.item))
+        if rows is not None:
+            found.append((_piece_keys(result, lowering, number), result.axis, rows))
+        else:
+            found.append(((lowering.single_key(result, lowering.key("whole", number)),), None, []))
+    return lowering.graph, found
+
+
+def _piece_keys(result: Result, lowering: Lowering, number: int) -> tuple[Any, ...]:
+    """The keys of tasks each of which has a piece of `result`, and nothing else."""
+    if result.item is None:
+        return result.keys
+    alone = [Result((key,), result.item) for key in result.keys]
+    return tuple(lowering.single_key(one, lowering.key(f"chunk{number}", place)) for place, one in enumerate(alone))
 
 
 # The protocol.
@@ -348,47 +402,6 @@ async def awaited(tensor: Tensor) -> Tensor:
     if futures_of(tensor):
         await wait(tensor)
     return tensor
-
-
-# Other collections as tensors.
-
-
-def source(value: Any) -> DaskRows:
-    """A dask array as a source: its row chunks, each whole along all other axes.
-
-    Raises ShapeError where chunk sizes are not known, DTypeError for elements that are no numbers, and UsageError for
-    collections that are no arrays.
-    """
-    arrays = sys.modules.get("dask.array")  # a Delayed has every attribute, so the class must tell
-    if arrays is None or not isinstance(value, arrays.Array):
-        raise UsageError(
-            f"a tensor of a {type(value).__module__.partition('.')[0]} {type(value).__name__}",
-            "of Dask's collections, only arrays have a shape and one dtype",
-            "Use `frame.to_dask_array(lengths=True)`, or `da.from_delayed(value, shape, dtype)`.",
-        )
-    if any(np.isnan(length) for lengths in value.chunks for length in lengths):
-        raise ShapeError(
-            f"a tensor of a dask array of shape {value.shape}",
-            "the sizes of its chunks are not known",
-            "Call `x.compute_chunk_sizes()` first.",
-        )
-    if value.dtype.kind not in "biufc":
-        raise DTypeError(
-            "a tensor of a dask array", f"its elements are {value.dtype}, not numbers", "Use `x.astype(float)`."
-        )
-    if any(len(lengths) > 1 for lengths in value.chunks[1:]):
-        value = value.rechunk(dict.fromkeys(range(1, value.ndim), -1))
-    of = tensor_type(value.shape, as_dtype(value.dtype.newbyteorder("=")))
-    lengths = [int(one) for one in value.chunks[0]] if value.ndim else []
-    return DaskRows(list(_flat(value.__dask_keys__())), lengths, of, dict(value.__dask_graph__()))
-
-
-def _flat(found: Any) -> Iterator[Any]:
-    for one in found:
-        if isinstance(one, list):
-            yield from _flat(one)
-        else:
-            yield one
 
 
 Hooks.collection = sys.modules[__name__]

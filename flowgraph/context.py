@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowgraph.errors import UsageError
@@ -69,8 +70,14 @@ class Hooks:
     """The functions of the Dask collection protocol, by name, each taking the tensor first."""
     explain: Callable[..., Any]
     """What a run of a program will cost; filled by the room that knows what tasks return."""
+    source: Callable[..., Any]
+    """The source that a dask array is."""
+    to_dask_array: Callable[..., Any]
+    """The dask array of a tensor."""
     libraries_loaded: Callable[[], None] = staticmethod(lambda: None)
     """To call where a kernel function has imported a library that may bring a BLAS of its own."""
+    placed: Callable[..., Any] = staticmethod(lambda *_: nullcontext())
+    """`(loss, data, variables, optimizer, client) -> context` in which to train: a plan, where one is needed."""
     graphs: Any = NoGraphs
     """What tensors ask of the deferred graphs of TensorFlow 1; the room `session` fills it when it is first used."""
     pending_limit = 1000

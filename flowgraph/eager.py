@@ -21,6 +21,7 @@ from flowgraph.context import Hooks, describe_line
 from flowgraph.errors import FlowgraphError, RunError, UsageError
 from flowgraph.graph import INPUT, Graph, Node, lane_of, structure, toposort, value_bytes
 from flowgraph.leaves import Shared
+from flowgraph.mesh import current_placement
 from flowgraph.ops.index import getitem, view_of
 from flowgraph.partition import choose_rows, unknown_rows
 from flowgraph.passes import Sunk, sink
@@ -79,6 +80,8 @@ class Compiled:
     """Of which inputs some outputs are the next value."""
     parts: tuple[tuple[int, tuple[Part, ...]], ...] = ()
     """Further inputs of the program: which of the given ones they are parts of, and which part."""
+    recompute: bool = False
+    """Whether rows are computed again where they could be stored, as the plan in force had it."""
 
     def run(self, values: Sequence[Any], client: Any = None, scheduler: Any = None) -> list[Any]:
         """The values of the outputs for the values of the graph's inputs."""
@@ -89,7 +92,7 @@ class Compiled:
 
     def named(self, error: RunError) -> RunError:
         """`error` with the lines of this graph: the program may have been made for an equal graph of other lines."""
-        for kernel in Program(self.graph, self.states).kernels():
+        for kernel in Program(self.graph, self.states, self.recompute).kernels():
             if kernel.source == error.kernel:
                 error.asked = f"to compute {kernel.named(error.lines)}"
         return error
@@ -112,11 +115,23 @@ def compiled(graph: Graph, by_parts: bool = True, states: Mapping[int, int] | No
     rows = row_lengths(graph, layouts)
     inputs = {node for node in graph.inputs if any(layouts.produced(node))}
     fed = {cut.mesh for node in inputs for cut in layouts.produced(node) if cut is not None}
-    key = structure(unknown), tuple((states or {}).items())
-    program = COMPILED.get(key, lambda: Program(unknown, states))
+    recompute = recomputes()
+    key = structure(unknown), tuple((states or {}).items()), recompute
+    program = COMPILED.get(key, lambda: Program(unknown, states, recompute))
     return Compiled(
-        program, unknown, {mesh: count for mesh, count in rows.items() if mesh not in fed}, states, sunk.parts
+        program,
+        unknown,
+        {mesh: count for mesh, count in rows.items() if mesh not in fed},
+        states,
+        sunk.parts,
+        recompute,
     )
+
+
+def recomputes() -> bool:
+    """Whether the plan in force has rows computed again where they could be stored."""
+    plan = current_placement()
+    return plan is not None and plan.recompute
 
 
 _LOCK = threading.RLock()
@@ -255,7 +270,7 @@ def evaluate(nodes: Sequence[Node], client: Any = None, scheduler: Any = None) -
         if wanted:
             own = cone(wanted)
             values = known_values(own)
-            entry = BINDINGS.get(own.key, lambda: compiled(detached(own)))
+            entry = BINDINGS.get((own.key, recomputes()), lambda: compiled(detached(own)))
     if wanted:
         try:
             results = entry.run(values, client, scheduler)

@@ -51,7 +51,7 @@ def scalar_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
 def leaf_of(value: Any, dtype: np.dtype[Any] | None) -> Node:
     """The leaf that holds `value`: an array, something that becomes one, or a dask array."""
     if hasattr(value, "__dask_graph__"):
-        source = Hooks.collection.source(value)
+        source = Hooks.source(value)
         return make_input(source.type, value=source)
     array = as_array(value, dtype)
     of_type = tensor_type(array.shape, array.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Self
 
 from flowgraph.errors import UsageError
 
@@ -52,7 +52,7 @@ class Mesh:
             raise UsageError(f"the axis {name!r} of a mesh", f"the mesh has {known}", f"Add it: Mesh(..., {name}=2).")
         return self.axes[name]
 
-    def __enter__(self) -> Mesh:
+    def __enter__(self) -> Self:
         _IN_FORCE.meshes.append(self)
         return self
 
@@ -69,6 +69,31 @@ class Mesh:
         return hash(tuple(self.axes.items()))
 
 
+class Placement(Mesh):
+    """A mesh that also knows what is to be cut and where: a plan in force.
+
+    What it says of variables holds inside its `with` block only; wishes that the model itself makes come first.
+    """
+
+    recompute = False
+    """Whether rows that a later loop needs are computed again, where they could be stored."""
+    rows: int | None = None
+    """Into how many shards rows are cut where nobody wishes anything; None: as without a plan."""
+
+    def wish_of(self, variable: Any) -> dict[int, int | str] | None:
+        """How a variable is to be cut: for each axis, the axis of the mesh."""
+        return None
+
+    def lane_of(self, variable: Any) -> tuple[str, int] | None:
+        """The lane in which work begins where a function first reads a variable."""
+        return None
+
+    def __eq__(self, other: Any) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+
 class _InForce(threading.local):
     def __init__(self) -> None:
         self.meshes: list[Mesh] = []
@@ -80,6 +105,12 @@ _IN_FORCE = _InForce()
 def current_mesh() -> Mesh | None:
     """The mesh whose `with` block this thread is in, or None."""
     return _IN_FORCE.meshes[-1] if _IN_FORCE.meshes else None
+
+
+def current_placement() -> Placement | None:
+    """The plan in force, or None: the innermost mesh, if it is one."""
+    mesh = current_mesh()
+    return mesh if isinstance(mesh, Placement) else None
 
 
 def pieces_of(name: str) -> int | None:

@@ -19,33 +19,50 @@ import numpy as np
 
 from flowgraph.context import Hooks
 from flowgraph.errors import ShapeError
-from flowgraph.graph import STAGE, Graph, Node, lane_of, toposort, value_bytes
+from flowgraph.graph import STAGE, Graph, Node, lane_of, value_bytes
 from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
 from flowgraph.lower import Bound, Lowering, Result, assemble, lower_value, lower_window, new_token, run_here
-from flowgraph.partition import Layouts, Split, choose_rows, insert, known_layouts, rows_of, split
+from flowgraph.mesh import current_placement
+from flowgraph.partition import (
+    Layouts,
+    Split,
+    choose_rows,
+    contradiction,
+    insert,
+    known_layouts,
+    narrow,
+    rows_of,
+    split,
+    wishes_of,
+)
 from flowgraph.passes import optimise
 from flowgraph.run import Executor, resolve
 from flowgraph.schedule import HEAVY_BYTES, schedule
-from flowgraph.sources import DaskRows, has_tasks, owner_of_tasks, pieces, resolve as open_piece
+from flowgraph.sources import Streams, has_tasks, owner_of_tasks, pieces, segment
 from flowgraph.watch import Span, chrome_of, get_watched, watching
 
 SHARD_TILES = 8
 """A shard has at least so many tiles, if the plan chooses: less work is not worth a task."""
+STREAM_SHARDS = 4
+"""How many shards of files each worker has: work is even at the end, and few chunks are decoded for two shards."""
 
 
 class Program:
     """A compiled graph. `run` computes its outputs; `source()` shows the kernels."""
 
-    def __init__(self, graph: Graph, states: Mapping[int, int] | None = None) -> None:
+    def __init__(self, graph: Graph, states: Mapping[int, int] | None = None, recompute: bool = False) -> None:
         self.graph = graph
         """As it was given: inputs in the order in which values are fed."""
-        wishes = _wishes(graph)
+        self.states = dict(states or {})
+        """For each output that is the next value of an input, that input."""
+        wishes = wishes_of(graph)
         optimised = optimise(graph)
         self.split: Split | None = None
         """The cuts that are part of the program, where it has any; inputs and outputs are then those of its pieces."""
         if any(node.op.name == "shard" for node in optimised):
             self.split = split(optimised, states)
             optimised = optimise(self.split.graph)
+        optimised = narrow(optimised)
         layouts = known_layouts(optimised)
         self.static_rows: dict[str, int] = {}
         """Numbers of rows that the graph itself fixes, where its lengths could not be left open."""
@@ -55,7 +72,7 @@ class Program:
         meshes = {n: rows[1].mesh for n in optimised.nodes() if (rows := rows_of(layouts.produced(n))) is not None}
         partial = {n: layouts.choices[n].cut.mesh for n in layouts.choices if layouts.contracts(n)}
         self.plan = schedule(optimised, meshes, partial, self.static_rows)
-        self.parts = insert(optimised, layouts)
+        self.parts = replace(insert(optimised, layouts), recompute=recompute)
         self.phases = stages(self.parts)
         self.emitter = Emitter(self.parts, self.plan, self.phases)
         self.meshes = tuple(self.emitter.meshes)
@@ -66,10 +83,13 @@ class Program:
         """The tasks of the last run that was traced, shared with the programs that `on` gives."""
         self._on: Program | None = None
         self.wishes: dict[str, Any] = {}
-        for leaf, rows in wishes.items():
+        said: dict[str, Node] = {}
+        for leaf, (rows, node) in wishes.items():
             mesh = self.parts.mesh(leaf)
+            if mesh is not None and self.wishes.setdefault(mesh, rows) != rows:
+                raise contradiction(said[mesh], node, "the same rows")
             if mesh is not None:
-                self.wishes.setdefault(mesh, rows)
+                said.setdefault(mesh, node)
 
     # Kernels, made when they are first needed.
 
@@ -170,7 +190,7 @@ class Program:
             if cut is not None:
                 axis, how = cut
                 whole = isinstance(value, np.ndarray)
-                found = [value] if whole else map(open_piece, pieces(value, 0, value.type.shape[axis], axis))
+                found = [value] if whole else map(segment, pieces(value, 0, value.type.shape[axis], axis))
                 fed.append(Rows(list(found), node.types[0].dtype, axis, how.times))
             else:
                 fed.append(self._whole(node, value))
@@ -228,7 +248,7 @@ class Program:
     def bind(self, values: Sequence[Any], rows: Mapping[str, int], workers: int) -> Bound:
         """The program met with values: shards are chosen here, after everything that decides bits."""
         leaf = {mesh: self.plan.leaf_tiles(mesh, max(count, 1)) for mesh, count in rows.items()}
-        chunks = self._chunks(values)
+        chunks = self._chunks(values, workers)
         shards = {mesh: self.shards(mesh, n, leaf[mesh], workers, chunks.get(mesh, ())) for mesh, n in rows.items()}
         inputs = self.parts.graph.inputs
         held = {
@@ -247,14 +267,22 @@ class Program:
         """Data of one tile as a single task."""
         return (one_stage(self.emitter, self.outputs),)
 
-    def _chunks(self, values: Sequence[Any]) -> dict[str, tuple[int, ...]]:
-        """The rows of the chunks in which Dask tasks give the largest input of each mesh axis."""
+    def _chunks(self, values: Sequence[Any], workers: int) -> dict[str, tuple[int, ...]]:
+        """The rows of the chunks in which Dask tasks or files give the largest input of each mesh axis."""
         found: dict[str, tuple[int, tuple[int, ...]]] = {}
         for cut, value in zip(self.input_cuts, values, strict=True):
-            if cut is not None and cut[0] == 0 and isinstance(value, DaskRows):
-                size = value_bytes(value.type)
-                found[cut[1].mesh] = max(found.get(cut[1].mesh, (-1, ())), (size, value.lengths))
-        return {mesh: lengths for mesh, (_, lengths) in found.items()}
+            if cut is None or cut[0] != 0 or isinstance(value, np.ndarray) or not value.chunks:
+                continue
+            chunks = value.chunks
+            if isinstance(value, Streams):  # a shard takes the memory of a tile: a few shards for each worker will do
+                wish = workers if self._is_heavy(cut[1].mesh) else STREAM_SHARDS * workers
+                chunks = group_rows(chunks, -(-sum(chunks) // wish))
+            found[cut[1].mesh] = max(found.get(cut[1].mesh, (-1, ())), (value_bytes(value.type), chunks))
+        return {mesh: chunks for mesh, (_, chunks) in found.items()}
+
+    def _is_heavy(self, mesh: str) -> bool:
+        """Whether shards are to be few, as each holds a few copies of the partial results."""
+        return self.plan.partial_bytes[mesh] >= HEAVY_BYTES
 
     def shards(
         self, mesh: str, rows: int, leaf: int, workers: int, chunks: Sequence[int] = ()
@@ -263,16 +291,20 @@ class Program:
 
         Where rows come in at least so many `chunks`, shards follow these: then one shard needs few of them at a time.
         """
+        if not rows:
+            return ((0, 0),)
         unit = self.plan.tile[mesh] * leaf
-        wish = self.wishes.get(mesh)
+        wish, planned = self.wishes.get(mesh), current_placement()
+        if wish is None and planned is not None:
+            wish = planned.rows
         if wish is None:
-            heavy = self.plan.partial_bytes[mesh] >= HEAVY_BYTES  # each shard holds a few copies of the partial results
             least = self.plan.tile[mesh] * SHARD_TILES
-            wish = max(min(workers if heavy else 2 * workers, -(-rows // least)), 1)
+            wish = max(min(workers if self._is_heavy(mesh) else 2 * workers, -(-rows // least)), 1)
             if self.pipeline > 1:  # its stages work at the same time if there are micro-batches for all of them
                 wish = max(wish, min(2 * self.pipeline, -(-rows // unit)))
             grouped = group_rows(chunks, least)
-            wish = grouped if len(grouped) >= wish else wish
+            enough = wish if self.pipeline > 1 else min(wish, workers)
+            wish = behind(grouped, rows, unit) if len(grouped) >= enough else wish
         return cut_rows(rows, unit, wish)
 
 
@@ -289,6 +321,19 @@ def group_rows(lengths: Sequence[int], least: int) -> tuple[int, ...]:
         else:
             groups.append(length)
     return tuple(groups)
+
+
+def behind(chunks: Sequence[int], rows: int, unit: int) -> tuple[int, ...]:
+    """The lengths of shards that end on the first multiple of `unit` behind each chunk.
+
+    The head of a chunk can be read for itself, while its last rows cost all that lies before them.
+
+    >>> behind([10, 10, 10], 30, 8)
+    (16, 8, 6)
+    """
+    total = max(sum(chunks), 1)  # an axis may be several times as long as its rows are many
+    edges = [min(-(-rows * before // (total * unit)) * unit, rows) for before in accumulate(chunks, initial=0)]
+    return tuple(b - a for a, b in pairwise(edges))
 
 
 def row_lengths(graph: Graph, layouts: Layouts) -> dict[str, int]:
@@ -329,17 +374,6 @@ def _roundest(mark: float, slack: float) -> int:
     if not candidates:
         return round(mark)
     return max(candidates, key=lambda one: ((one & -one) if one else 1 << 62, -abs(one - mark)))
-
-
-def _wishes(graph: Graph) -> dict[Node, Any]:
-    """The cuts by hand: for each leaf under a `shard` node, the wish."""
-    wishes: dict[Node, Any] = {}
-    for node in graph.nodes():
-        if node.op.name == "shard" and node.attr("rows") is not None:
-            for leaf in toposort([node]):
-                if leaf.is_leaf:
-                    wishes.setdefault(leaf, node.attr("rows"))
-    return wishes
 
 
 def _returned(value: Any) -> Any:

@@ -163,8 +163,9 @@ def _cluster(client: Any) -> Executor:
         from dask import config
         from distributed import KilledWorker, span
 
-        check_workers(client)
-        shared = shares_disk(client, client.nthreads())
+        addresses = client.nthreads()  # asked once a run: each question is a message there and back
+        check_workers(client, addresses)
+        shared = shares_disk(client, addresses)
         # Without a shared disk arrays do travel inside the graph, and the user knows how large they are.
         quiet = {} if shared else {"distributed.admin.large-graph-warning-threshold": "1 TiB"}
         try:
@@ -188,15 +189,18 @@ def _cluster(client: Any) -> Executor:
 _CHECKED: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
 
-def check_workers(client: Any) -> None:
+def check_workers(client: Any, addresses: Iterable[str] | None = None) -> None:
     """Raise ClusterError unless results have the same bits on all workers as here; asked once for each worker.
+
+    `addresses` are those of the workers; they are asked for if None.
 
     With `dask.config.set({"flowgraph.same-bits": False})` workers may differ, and results with them.
     """
     from dask import config
 
     known = _CHECKED.setdefault(client, set())
-    fresh = [address for address in client.nthreads() if address not in known]
+    workers = client.nthreads() if addresses is None else addresses
+    fresh = [address for address in workers if address not in known]
     if not fresh or not config.get("flowgraph.same-bits", True):
         return
     own = traits()

@@ -341,6 +341,10 @@ class Tensor(Operators):
 
         return persist(self, **kwargs)[0]  # type: ignore[no-any-return]
 
+    def to_dask_array(self) -> Any:
+        """A dask array of the value, which is not computed now; see `to_dask_arrays`."""
+        return Hooks.to_dask_array(self)
+
     def visualize(self, filename: str | None = "mydask", **kwargs: Any) -> Any:
         """A picture of the Dask graph that would compute this tensor (needs graphviz)."""
         from dask.base import visualize

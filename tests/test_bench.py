@@ -13,6 +13,7 @@ import pytest
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 JOBS = "linear logistic mlp_small mlp_wide three_loops memory small_steps minibatch compile".split()
+JOBS += "processes cluster_step lowering simulated".split()
 
 
 def bench(*given: str, **environment: str) -> subprocess.CompletedProcess[str]:

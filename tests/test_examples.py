@@ -113,11 +113,50 @@ def check_ridge_of_sklearn(lines: list[str], folder: Path) -> None:
     np.testing.assert_allclose(numbers(lines[3]), numbers(lines[4]), rtol=1e-4)
 
 
+def check_data_parallel(lines: list[str], folder: Path) -> None:
+    first, last = numbers(lines[0])
+    assert last < 0.7 * first
+    assert lines[1:] == [f"{shards} shards on 2 processes: same bits True" for shards in (2, 5)]
+
+
+def check_tensor_parallel(lines: list[str], folder: Path) -> None:
+    assert lines[0] == "a weight of 50 MB on workers of 360MB"
+    assert lines[1] == "whole: 1 workers died while they had it"
+    _, first, last = numbers(lines[2])
+    assert last < first
+    assert lines[3] == "same bits as on one thread: True"
+
+
+def check_pipeline(lines: list[str], folder: Path) -> None:
+    for stage, line in enumerate(lines[:4]):
+        assert line.startswith(f"stage {stage}: ")
+        order = line.split(": ")[1].split()
+        assert sorted(order) == [f"{letter}{batch}" for letter in "BF" for batch in range(8)]
+        inside = 0
+        for one in order:
+            inside += 1 if one[0] == "F" else -1
+            assert inside <= 4 - stage
+    first, last = numbers(lines[4])
+    assert last < first
+    assert lines[5] == "same bits as on one thread: True"
+
+
+def check_gradient_of_dask(lines: list[str], folder: Path) -> None:
+    assert lines[0] == "lazy: True, chunks read so far: 0"
+    assert lines[1] == "chunks: 7, read: 7, rows read: 200000"
+    assert numbers(lines[3])[0] < 1e-9
+    assert lines[4] == "same bits as on one thread: True"
+
+
 CHECKS: dict[str, Any] = {
     "custom_op": check_custom_op,
+    "data_parallel": check_data_parallel,
+    "gradient_of_dask": check_gradient_of_dask,
     "newton": check_newton,
     "ridge_of_sklearn": check_ridge_of_sklearn,
+    "pipeline": check_pipeline,
     "rnn": check_rnn,
+    "tensor_parallel": check_tensor_parallel,
     "tensorflow_article": check_tensorflow_article,
 }
 

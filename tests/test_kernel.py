@@ -73,7 +73,7 @@ def loop_0(start, rows, leaf_tiles, N0, r0, r1, v2, v3):
     stack = Stack(MERGES, start // 32768, leaf_tiles)
     push = stack.push
     size = -1
-    for low in range(0, rows, 32768):
+    for low in range(0, rows + (not N0), 32768):  # an empty tile if there are no rows
         at0 = start + low
         n0 = min(32768, rows - low)
         if n0 != size:  # the first tile, and a short last one
@@ -332,6 +332,22 @@ def test_host_functions_do_what_numpy_does(name: str) -> None:
                 continue  # numpy takes the square root there, Python and C the power
             got, want = np.float64(ours(x, y)), np.float64(theirs(x, y))
             assert same_bits(got, want) or (np.isnan(got) and np.isnan(want)), (x, y, got, want)
+
+
+@pytest.mark.parametrize("value", [2**62, -(2**63), -1, 2**63 - 1, 300])
+def test_whole_numbers_wrap_around_as_numpy_s_do(value: int) -> None:
+    """Scalars of int64 are Python's numbers inside a kernel, which have no end."""
+    jobs: list[Callable[[Any], Any]] = [
+        lambda a: a * 4, lambda a: a + a, lambda a: -a - a - 3, lambda a: a * a,
+        lambda a: a.astype("uint32"), lambda a: a.astype("uint8"), lambda a: a.astype("float32"), lambda a: a != 0,
+    ]  # fmt: skip
+    wide = np.array([value], np.int64)  # arrays wrap without a warning, scalars with one
+    for job in jobs:
+        expected = job(wide)
+        found = fg.function(job)(np.array(value, np.int64)).numpy()
+        assert found == expected[0]
+        assert found.dtype == expected.dtype
+        assert job(fg.constant(value, "int64")).numpy() == expected[0]
 
 
 def test_host_square_roots_are_numpy_s() -> None:

@@ -18,7 +18,8 @@ PACKAGE = "flowgraph"
 ROOMS = """
     errors tree types factors op graph sources machine context mesh leaves operators tensor apply ops
     reverse passes schedule partition kernel lower run watch program explain
-    eager collection state session store train spellings keras linalg fft nn math random data regression compat cli
+    eager collection exchange state session store train planner spellings keras linalg fft nn math random data
+    regression compat cli
 """.split()
 SEES_ALL = ("__init__", "__main__")
 TASK_MODULES = ("dask.task_spec", "dask._task_spec")

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
+import walk
 from hypothesis import given, settings, strategies as st
 
 import flowgraph as fg
+from flowgraph import eager
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.graph import Graph, interpret, lane_of, make_input, toposort
+from flowgraph.lower import Lowering
 from flowgraph.partition import split
 from flowgraph.passes import optimise
 from flowgraph.tensor import Tensor, tensor_of
@@ -245,3 +249,103 @@ def test_lanes_survive_the_passes() -> None:
         program = Piped(w={1: "model"}).gradients().program(X, Y)
     lanes = {lane_of(node) for node in program.phases.needed}
     assert {(), (("stage", 0),), (("stage", 2),), (("stage", 0), ("model", 1))} <= lanes
+
+
+# The flow of micro-batches.
+
+
+def lowered(program: Any, values: Sequence[Any], shards: int) -> Any:
+    """The tasks of a run, and what each depends on."""
+    parts = program.parts_of(values)
+    bound = program.bind(parts, program.row_counts(parts, None), shards)
+    lowering = Lowering(bound, "run")
+    lowering.lower()
+    return {key: task.dependencies for key, task in lowering.graph.items()}
+
+
+def reached(graph: Any, key: Any) -> set[Any]:
+    """All that a task waits for."""
+    found: set[Any] = set()
+    stack = [key]
+    while stack:
+        for one in graph[stack.pop()]:
+            if one not in found:
+                found.add(one)
+                stack.append(one)
+    return found
+
+
+def test_a_micro_batch_enters_a_stage_when_an_earlier_one_has_left_it() -> None:
+    model = Piped()
+    gradients = model.gradients()
+    x = fg.shard(fg.asarray(X), rows=8)
+    with walk.tiles(1024, 1024):
+        traced, tensors = gradients.traced((x, Y), {})
+    program = traced.entry.program
+    assert len(tensors) == 2
+    graph = lowered(program, [X, Y, *(one.numpy() for one in model.variables)], 8)
+    loops = sorted({key[0] for key in graph if key[0].startswith("flowgraph-loop") and key[0].count("-") == 2})
+    stages = {number: sorted(one for one in loops if f"_stage{number}-" in one) for number in range(3)}
+    assert [len(stages[number]) for number in range(3)] == [2, 2, 1]  # the last goes forward and back at once
+    for number in (0, 1):
+        forward, backward = stages[number]
+        for batch in range(8):
+            before = reached(graph, (forward, 0, batch))
+            waited = [other for other in range(8) if (backward, 0, other) in before]
+            assert waited == list(range(batch - (3 - number) + 1)), (number, batch)
+
+
+def test_rows_that_wait_for_all_rows_have_no_gates() -> None:
+    """The mean of the batch is needed on the way: every micro-batch must go forward before any comes back."""
+
+    class Normed(Piped):
+        def loss(self, x: Any, y: Any) -> Tensor:
+            with fg.pipeline_stage(0):
+                h = fg.tanh(x @ self.w + self.b)
+                h = h - fg.mean(h, axis=0)
+            with fg.pipeline_stage(1):
+                return fg.keras.losses.mse(y, fg.squeeze(h @ self.v, -1))  # type: ignore[no-any-return]
+
+    model = Normed()
+    expected = values(model.gradients(scheduler="synchronous")(X, Y))
+    found = values(model.gradients()(fg.shard(fg.asarray(X), rows=8), Y))
+    assert all(map(np.array_equal, found, expected))
+
+
+def test_wishes_about_arguments_and_data_are_heard() -> None:
+    x = fg.shard(fg.asarray(X), rows=(10_000, 0, 30_000))
+    function = fg.function(lambda x: fg.sum(fg.tanh(x), axis=0))
+    with walk.tiles(1000, 1000):
+        assert list(function.program(x).wishes.values()) == [(10_000, 0, 30_000)]
+        assert function.program(X).wishes == {}
+        w = fg.Variable(np.zeros(WIDTH, np.float32))
+        names: set[str] = set()
+
+        def spy(graph: Any, keys: Any) -> Any:
+            names.update(key for key in graph if "loop_0" in key[0] and key[0].count("-") == 2)
+            return dask.get(graph, keys)
+
+        optimizer = fg.keras.optimizers.SGD(0.1)
+        fg.fit(lambda x: fg.mean(fg.square(x @ w - 1)), x, variables=[w], optimizer=optimizer, scheduler=spy)
+    assert len(names) == 3
+
+
+def test_a_gradient_by_a_tensor_with_wishes() -> None:
+    function = fg.function(lambda x: fg.sum(x * x))
+    x = fg.shard(fg.constant([1.0, 2.0]), rows=2)
+    with fg.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    assert tape.gradient(y, x).tolist() == [2.0, 4.0]
+
+
+def test_the_value_of_a_variable_with_a_wish_is_its_own() -> None:
+    """And of one that is large, and so travels by a file."""
+    w = fg.Variable(np.arange(400_000, dtype=np.float32).reshape(20, -1))
+    before = eager.COMPILED.misses
+    with fg.Mesh(model=3):
+        fg.shard(w, axes={1: "model"})
+        assert np.array_equal(np.asarray(w), w.numpy())
+        assert np.shares_memory(w.numpy(), w.numpy())
+        assert eager.COMPILED.misses == before
+        assert float(fg.sum(w * 2)) == pytest.approx(400_000 * 399_999, rel=1e-6)

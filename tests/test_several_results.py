@@ -33,7 +33,7 @@ def expected() -> float:
 
 @pytest.mark.parametrize("rate", [1e20, 1.0], ids=["computed again", "stored"])
 def test_a_second_loop_reads_all_results_or_computes_them_once(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("flowgraph.kernel.stages"), "FLOPS_PER_SECOND", rate)
+    monkeypatch.setattr(import_module("flowgraph.kernel.levels"), "FLOPS_PER_SECOND", rate)
     with tiles(4, 8):
         tensor = loss(fg.asarray(X))
         program = compiled(detached(cone([tensor.node]))).program

@@ -1,8 +1,18 @@
 """Kernels: one readable numpy function for each stage of a program."""
 
-from flowgraph.kernel.assembly import Assembly, LoopStage, OneStage, RowArgument, Stage, WholeStage, clean, one_stage
+from flowgraph.kernel.assembly import (
+    Assembly,
+    Excerpt,
+    LoopStage,
+    OneStage,
+    RowArgument,
+    Stage,
+    WholeStage,
+    clean,
+    one_stage,
+)
 from flowgraph.kernel.kernel import Kernel
-from flowgraph.kernel.levels import is_whole_leaf
+from flowgraph.kernel.levels import Lane, is_whole_leaf
 from flowgraph.kernel.merge import complete, join
 from flowgraph.kernel.rows import Rows
 from flowgraph.kernel.source import Emitter
@@ -11,7 +21,9 @@ from flowgraph.kernel.stages import Loop, Stages, stages
 __all__ = [
     "Assembly",
     "Emitter",
+    "Excerpt",
     "Kernel",
+    "Lane",
     "Loop",
     "LoopStage",
     "OneStage",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from flowgraph.graph import Node
+from flowgraph.graph import Node, lane_of
 from flowgraph.kernel.kernel import Kernel
-from flowgraph.kernel.levels import read_operands
+from flowgraph.kernel.levels import Lane, read_operands
 from flowgraph.kernel.source import Emitter
 from flowgraph.kernel.stages import Loop, Whole
-from flowgraph.partition import COMBINE, GATHER, rows_of
+from flowgraph.partition import COMBINE, GATHER, PORTION, rows_of
 
 REPLICATED_FLOPS = 1e7
 """Whole work before the first loop that every stage does for itself, rather than wait for a task that does it once."""
@@ -35,6 +35,24 @@ class RowArgument:
     """The mesh axis over which it is cut."""
 
 
+@dataclass(frozen=True)
+class Excerpt:
+    """What is combined of the partial results of a loop: some entries of its state, or runs of their elements."""
+
+    entries: tuple[tuple[int, int, int | None], ...]
+    """(entry, start, stop) of each; to its end where `stop` is None."""
+    merges: tuple[Any, ...]
+    """How each merges."""
+
+    def of(self, stack: Any) -> Any:
+        """The same subtrees of fewer partial results, in arrays of their own."""
+        return [(level, index, [_run(state[e], a, b) for e, a, b in self.entries]) for level, index, state in stack]
+
+
+def _run(value: Any, start: int, stop: int | None) -> Any:
+    return value if stop is None else value[start:stop].copy()
+
+
 @dataclass(frozen=True, eq=False)
 class LoopStage:
     """A loop as a task for each shard."""
@@ -46,7 +64,11 @@ class LoopStage:
     arguments: tuple[Node, ...]
     """The whole values that it is given."""
     merges: tuple[Any, ...]
-    """How its partial results merge."""
+    """How those of its partial results merge that are combined as a whole."""
+    main: Excerpt | None = None
+    """Those, where they are not all."""
+    excerpts: Mapping[Lane, Excerpt] = field(default_factory=dict)
+    """The portions that lanes take, in the order of `loop.portions`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +85,8 @@ class WholeStage:
     """The whole values that it is given."""
     results: tuple[Node, ...]
     """What it computes for others."""
+    portions: tuple[LoopStage, ...] = ()
+    """The loops of whose partial results it takes the portions of its lane."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +142,7 @@ class Assembly:
             one for user in self.phases.needed for one in read_operands(user) if phase.get(user) is not phase.get(one)
         )
         """The whole nodes that another stage reads, and the outputs."""
+        self.last = self._last()
 
     def run(self) -> tuple[Stage, ...]:
         """All stages, in an order in which they can run."""
@@ -125,7 +150,8 @@ class Assembly:
         before: tuple[LoopStage, ...] = ()
         for phases, loops in zip(self.phases.whole, self.phases.loops, strict=True):
             for phase in phases:
-                made = self._whole(phase, tuple(one for one in before if one.loop.lane == phase.lane))
+                own = tuple(one for one in before if one.loop.lane == phase.lane)
+                made = self._whole(phase, own, tuple(one for one in before if phase.lane in one.excerpts))
                 if made is not None:
                     result.append(made)
             before = tuple(self._loop(one) for one in loops)
@@ -137,14 +163,29 @@ class Assembly:
         replicated, arguments = self._split(wanted)
         kernel = self.emitter.loop(loop, replicated, arguments)
         rows = tuple(row_argument(self.emitter, node) for node in loop.loads)
-        return LoopStage(kernel, loop, rows, arguments, self.emitter.accumulators(loop.partials).merges)
+        places = self.emitter.accumulators(loop)
+        if not loop.portions:
+            return LoopStage(kernel, loop, rows, arguments, places.merges)
+        merges = places.merges
+        kept = sorted({entry for node, (entry, *_) in places.places.items() if node not in loop.apart})
+        main = Excerpt(tuple((entry, 0, None) for entry in kept), tuple(merges[entry] for entry in kept))
+        found: dict[Lane, list[tuple[int, int, int]]] = {}
+        for node in loop.portions:
+            entry, first, _ = places.places[node.inputs[0]]
+            span = int(first) + node.attr("start"), int(first) + node.attr("stop")
+            found.setdefault(lane_of(node), []).append((entry, *span))
+        excerpts = {lane: Excerpt(tuple(own), tuple(merges[one[0]] for one in own)) for lane, own in found.items()}
+        return LoopStage(kernel, loop, rows, arguments, main.merges, main, excerpts)
 
-    def _whole(self, phase: Whole, before: tuple[LoopStage, ...]) -> WholeStage | None:
+    def _whole(
+        self, phase: Whole, before: tuple[LoopStage, ...], portioned: tuple[LoopStage, ...]
+    ) -> WholeStage | None:
         """A whole phase after the loops `before`; None where nothing is left to do in it."""
         nodes = phase.nodes
-        results = tuple(node for node in nodes if node not in self.replicated and node in self.leaving)
-        if phase.level == 0:
-            results += tuple(node for node in nodes if node in self.replicated and node in self.asked)
+        results = self._results(phase)
+        if phase is self.last:
+            early = (node for one in self.phases.whole[0] for node in one.nodes)
+            results += tuple(node for node in early if node in self.replicated and node in self.asked)
         if not results:
             return None
         wanted = self._closure(results, set(nodes) - self.replicated)
@@ -152,19 +193,20 @@ class Assembly:
             one
             for node in wanted
             for one in read_operands(node)
-            if one not in wanted and node.op not in (COMBINE, GATHER)
+            if one not in wanted and node.op not in (COMBINE, GATHER, PORTION)
         ]
         replicated, arguments = self._split([*outside, *(node for node in results if node in self.replicated)])
         inside = sorted(wanted.union(replicated), key=self.emitter.numbers.__getitem__)
         loops = tuple(stage.loop for stage in before)
-        kernel = self.emitter.whole(phase, inside, loops, arguments, results)
+        portions = [node for one in portioned for node in one.loop.portions if lane_of(node) == phase.lane]
+        kernel = self.emitter.whole(phase, inside, loops, portions, arguments, results)
         gathered = []
         for node in inside:
             if node.op is GATHER:
                 found = rows_of(self.parts.layouts[node.inputs[0]])
                 assert found is not None
                 gathered.append((node.inputs[0], found[0]))
-        return WholeStage(kernel, phase, before, tuple(gathered), arguments, results)
+        return WholeStage(kernel, phase, before, tuple(gathered), arguments, results, portioned)
 
     def _split(self, wanted: Iterable[Node]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
         """Of the whole values that a stage reads: those it computes for itself, and those it is given."""
@@ -175,6 +217,18 @@ class Assembly:
         )
         order = self.emitter.numbers.__getitem__
         return tuple(sorted(own, key=order)), tuple(sorted(given, key=order))
+
+    def _results(self, phase: Whole) -> tuple[Node, ...]:
+        """What only this phase computes for others."""
+        return tuple(node for node in phase.nodes if node not in self.replicated and node in self.leaving)
+
+    def _last(self) -> Whole:
+        """The phase whose task also returns the outputs that every stage can compute for itself.
+
+        Such as the number of the next step. It is one that has a task anyway, if there is any.
+        """
+        common = [one for level in self.phases.whole for one in level if not one.lane]
+        return next((one for one in reversed(common) if self._results(one)), common[0])
 
     def _closure(self, nodes: Iterable[Node], inside: Iterable[Node]) -> set[Node]:
         """`nodes` and all that they are computed from within `inside`."""

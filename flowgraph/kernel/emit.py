@@ -65,7 +65,7 @@ class Block(Memory):
             self._view(node)
         elif node in self.parts.partial and self.tiled is not None and monoid_of(node.op, len(node.types)) is not None:
             self._monoid(node)  # in a program of one tile the kernel has all rows at once
-        elif node.op.name == "astype" and node.inputs[0] in self.numbers_of_host:
+        elif node.op.name == "astype" and node.inputs[0] in self.numbers_of_host and node.type.dtype.kind in "fc":
             out = self._fresh(node)
             self._lines(node).append((f"{out}[()] = {self.numbers_of_host[node.inputs[0]]}", node))
             self.text[node] = out

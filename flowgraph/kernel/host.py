@@ -36,7 +36,15 @@ def expression(node: Node, operands: Sequence[str]) -> str:
     text = node.op.host
     for index, operand in enumerate(operands):
         text = text.replace(f"{{{index}}}", operand)
-    return text
+    return f"wrapped_host{text}" if node.type.dtype.kind == "i" else text
+
+
+def wrapped_host(x: int) -> int:
+    """An integer of 64 bits: beyond them it starts again at the other end, as numpy's do."""
+    return x if -_HALF <= x < _HALF else (x + _HALF) % (2 * _HALF) - _HALF
+
+
+_HALF = 1 << 63
 
 
 def divide_host(x: float, y: float) -> float:
@@ -64,5 +72,5 @@ def sqrt_host(x: float) -> float:
     return math.sqrt(x) if x >= 0 else math.nan
 
 
-FUNCTIONS = (divide_host, power_host, sqrt_host)
+FUNCTIONS = (divide_host, power_host, sqrt_host, wrapped_host)
 """What the expressions of host nodes call."""

@@ -34,6 +34,8 @@ class Kernel:
     """What a call takes for itself: (number of elements as text, bytes of each). It does not travel."""
     _function: Callable[..., Any] | None = field(default=None, repr=False)
     _blas: bool = field(default=True, repr=False)
+    _pickled: tuple[str, bytes] | None = field(default=None, repr=False)
+    """(digest, blob): made once, as a scheduler pickles a kernel anew for each task that it sends."""
 
     def __call__(self, *args: Any) -> Any:
         """What the source returns; errors in it come out as RunError, which names the operation and the user's line."""
@@ -80,12 +82,14 @@ class Kernel:
         return ", inside ".join(known.get(line, f"line {line} of kernel {self.name}") for line in lines)
 
     def __reduce__(self) -> Any:
-        import hashlib
+        if self._pickled is None:
+            import hashlib
 
-        import cloudpickle
+            import cloudpickle
 
-        blob = cloudpickle.dumps((self.name, self.source, dict(self.names), tuple(self.notes)))
-        return load, (hashlib.sha256(blob).hexdigest(), blob)
+            blob = cloudpickle.dumps((self.name, self.source, dict(self.names), tuple(self.notes)))
+            self._pickled = hashlib.sha256(blob).hexdigest(), blob
+        return load, self._pickled
 
 
 def _is_elementwise(named: Any) -> bool:
@@ -110,6 +114,7 @@ def load(digest: str, blob: bytes) -> Kernel:
             import cloudpickle
 
             kernel = Kernel(*cloudpickle.loads(blob))
+            kernel._pickled = digest, blob
         _LOADED[digest] = kernel
         while len(_LOADED) > _LOADED_LIMIT:
             del _LOADED[next(iter(_LOADED))]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from flowgraph.graph import ITEM, Node, lane_of, value_bytes
 from flowgraph.op import shape_only
-from flowgraph.partition import BEFORE, COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned
+from flowgraph.partition import BEFORE, COMBINE, COMMUNICATION, GATHER, PORTION, SPREAD, Partitioned
 
 Lane = tuple[tuple[str, int], ...]
 
@@ -41,12 +41,40 @@ class Levels:
         self.parts = parts
         self.level: dict[Node, int] = {}
         self.lanes: dict[Node, Lane] = {}
+        self._seconds: dict[Node, float] = {}
+        self._stored: set[Node] = set()
         self._again: dict[Node, bool] = {}
         self._known: dict[tuple[Node, Lane], int] = {}
         for node in needed:
+            self._weigh(node)
             lane = self.lane(node)
             own = max((self._available(one, lane, node) for one in read_operands(node)), default=0)
-            self.level[node] = own + (node.op in (COMBINE, GATHER) and not is_whole_leaf(node))
+            self.level[node] = own + (node.op in (COMBINE, GATHER, PORTION) and not is_whole_leaf(node))
+
+    def worth_storing(self, node: Node) -> bool:
+        """Whether writing and reading back the rows of `node` is faster than computing them again from others such."""
+        return node in self._stored
+
+    def _weigh(self, node: Node) -> None:
+        """Note how long the rows of `node` take to compute from those that are stored, and whether they are.
+
+        Of an op with several results each is stored by itself, but it is all of them or none: an op that is computed
+        again for one gives the others as well.
+        """
+        made = node.inputs[0] if node.op is ITEM else node
+        if node is not made:
+            self._seconds[node] = self._seconds[made]
+        elif node.is_leaf or self.parts.mesh(node) is None:
+            self._seconds[node] = 0.0
+        else:
+            free = node.op in (SPREAD, BEFORE)
+            own = 0.0 if free else node.op.flops * node.inferred().binding.points() / FLOPS_PER_SECOND
+            self._seconds[node] = own + sum(
+                self._seconds[one] for one in read_operands(node) if one not in self._stored
+            )
+        kept = made.op.view is None and (made is not node or len(node.types) == 1)
+        if kept and self._seconds[node] > 2 * sum(map(value_bytes, made.types)) / BYTES_PER_SECOND:
+            self._stored.add(node)
 
     def lane(self, node: Node) -> Lane:
         """The lane whose tasks compute `node`; leaves are everywhere.
@@ -71,12 +99,12 @@ class Levels:
             free = node.op in (SPREAD, BEFORE) or node.op.view is not None or len(node.types) > 1
             if node.op is ITEM:
                 free = node.inputs[0].op.view is not None
-            self._again[node] = free or (not self.lane(node) and not worth_storing(self.parts, node))
+            self._again[node] = free or (not self.lane(node) and not self.worth_storing(node))
         return self._again[node]
 
     def _available(self, node: Node, lane: Lane, user: Node) -> int:
         """The level from which on tasks of `lane` can read `node`."""
-        if node.is_leaf or self.lane(node) == lane or is_whole_leaf(node):
+        if node.is_leaf or self.lane(node) == lane or is_whole_leaf(node) or user.op is PORTION:
             return self.level[node]
         if self.parts.mesh(node) is None:  # whole phases of the common lane come first, and all before loops
             early = not self.lane(node) or self.parts.mesh(user) is not None
@@ -87,28 +115,3 @@ class Levels:
         if key not in self._known:
             self._known[key] = max((self._available(one, lane, node) for one in read_operands(node)), default=0)
         return self._known[key]
-
-
-def worth_storing(parts: Partitioned, node: Node) -> bool:
-    """Whether writing and reading back the rows of `node` is faster than computing them again.
-
-    Of an op with several results each is stored by itself, but it is all of them or none: an op that is computed
-    again for one gives the others as well.
-    """
-    made = node.inputs[0] if node.op is ITEM else node
-    if made.op.view is not None or (made is node and len(node.types) > 1):
-        return False
-    seconds = 2 * sum(map(value_bytes, made.types)) / BYTES_PER_SECOND
-    again = 0.0
-    stack, seen = [made], set()
-    while stack:
-        one = stack.pop()
-        if one in seen or one.is_leaf or parts.mesh(one) is None:
-            continue
-        seen.add(one)
-        if one.op not in (SPREAD, BEFORE):
-            again += one.op.flops * one.inferred().binding.points() / FLOPS_PER_SECOND
-        if again > seconds:
-            return True
-        stack += read_operands(one)
-    return False

@@ -12,15 +12,13 @@ Array = np.ndarray[Any, Any]
 
 
 class Rows:
-    """Consecutive rows, held in one or more arrays.
+    """Consecutive rows, held in one or more arrays; what has a shape and gives slices of its rows will do for an array.
 
     A tile is used in place where its rows lie in one array in C order, aligned and in native byte order; any other is
     copied into a buffer first. So every tile looks the same to BLAS, whose bits depend on memory order.
     """
 
-    __slots__ = ("_buffer", "_starts", "axis", "dtype", "rows", "segments", "tile", "times")
-
-    def __init__(self, segments: Sequence[Array], dtype: Any, axis: int = 0, times: int = 1) -> None:
+    def __init__(self, segments: Sequence[Any], dtype: Any, axis: int = 0, times: int = 1) -> None:
         self.segments = [one for one in segments if one.shape[axis]] or list(segments[:1])
         self.dtype = np.dtype(dtype)
         self.axis, self.times = axis, times
@@ -29,12 +27,13 @@ class Rows:
             self._starts.append(self._starts[-1] + one.shape[axis])
         self.rows = self._starts[-1] // times
         self._buffer: Array | None = None
-        self.tile: Callable[[int, int], Array] = self._tile
-        """`tile(low, count)` gives the rows low to low + count, in C order."""
-        if axis == 0 and times == 1 and len(self.segments) == 1 and self._is_clean(self.segments[0]):
-            self.tile = _slicer(self.segments[0])
+        alone = self.segments[0] if axis == 0 and times == 1 and len(self.segments) == 1 else None
+        if isinstance(alone, np.ndarray) and self._is_clean(alone):
+            self.tile = _slicer(alone)  # type: ignore[assignment, method-assign]
 
-    def _tile(self, low: int, count: int) -> Array:
+    def tile(self, low: int, count: int) -> Array:
+        """The rows low to low + count, in C order."""
+        # A method, as an attribute that refers to one would keep the rows until the collector of cycles comes by.
         start, stop = low * self.times, (low + count) * self.times
         starts = self._starts
         if len(self.segments) == 1:
@@ -52,10 +51,10 @@ class Rows:
 
     def _piece(self, number: int, start: int, stop: int) -> Array:
         offset = self._starts[number]
-        segment = self.segments[number]
+        segment: Any = self.segments[number]
         if self.axis == 0:
-            return segment[start - offset : stop - offset]
-        return segment[(slice(None),) * self.axis + (slice(start - offset, stop - offset),)]
+            return segment[start - offset : stop - offset]  # type: ignore[no-any-return]
+        return segment[(slice(None),) * self.axis + (slice(start - offset, stop - offset),)]  # type: ignore[no-any-return]
 
     def _is_clean(self, piece: Array) -> bool:
         flags = piece.flags

@@ -20,7 +20,7 @@ from flowgraph.kernel.stages import Loop, Stages, Whole
 from flowgraph.op import monoid_of
 from flowgraph.partition import GATHER, Partitioned, rows_of
 from flowgraph.schedule import Schedule
-from flowgraph.types import Dim
+from flowgraph.types import Dim, static_size
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Emitter:
         names.objects["Stack"] = Stack
         self._bind_arguments(block, arguments)
         block.run(replicated, pinned=replicated, invariant=replicated)
-        places = self.accumulators(loop.partials)
+        places = self.accumulators(loop)
         self._bind_accumulators(block, places, names)
         for node in loop.loads:
             block.text[node] = self.variable(node)
@@ -96,7 +96,10 @@ class Emitter:
             (f"stack = Stack(MERGES, start // {tile}, leaf_tiles)", None),
             ("push = stack.push", None),
             ("size = -1", None),
-            (f"for low in range(0, rows, {tile}):", None),
+            (
+                f"for low in range(0, rows + (not N{number}), {tile}):  # an empty tile if there are no rows",
+                None,
+            ),
             (f"    at{number} = start + low", None),
             (f"    n{number} = min({tile}, rows - low)", None),
             (f"    if n{number} != size:  # the first tile, and a short last one", None),
@@ -113,9 +116,15 @@ class Emitter:
         name = f"loop_{loop.level}" + (f"_{loop.mesh}" if number else "") + lane_text(loop.lane)
         return self._kernel(name, parameters, body, block)
 
-    def accumulators(self, partials: Sequence[Node]) -> Accumulators:
-        """One flat array for all partial results of one merge function and dtype; gradients are slices of it."""
+    def accumulators(self, loop: Loop) -> Accumulators:
+        """One flat array for all partial results of one merge function and dtype; gradients are slices of it.
+
+        Those that are combined in portions come last, in arrays of their own; in each array known lengths come first.
+        """
+        apart = loop.apart
+        partials = sorted(loop.partials, key=lambda node: (node in apart, static_size(node.type.shape) is None))
         entries: list[tuple[Any, Any]] = []
+        known: dict[tuple[Any, ...], int] = {}
         counts: list[_Count] = []
         places: dict[Node, tuple[int, str, str]] = {}
         measure = Block(self.parts, self.plan, self.numbers, Names())
@@ -127,10 +136,11 @@ class Emitter:
                 places[node] = (len(entries) - 1, "", "")
                 continue
             key = (accumulator_ufunc(node), node.type.dtype)
-            if key not in entries:
+            if (*key, node in apart) not in known:
+                known[*key, node in apart] = len(entries)
                 entries.append(key)
                 counts.append(_Count())
-            entry = entries.index(key)
+            entry = known[*key, node in apart]
             start = counts[entry].text()
             counts[entry].add(measure.count_text(measure.local_shape(node)))
             places[node] = (entry, start, counts[entry].text())
@@ -180,34 +190,38 @@ class Emitter:
         phase: Whole,
         nodes: Sequence[Node],
         loops: Sequence[Loop],
+        portions: Sequence[Node],
         arguments: Sequence[Node],
         results: Sequence[Node],
     ) -> Kernel:
-        """`kernel(*totals, *states of the loops before, *gathered arrays, *whole values) -> results`."""
+        """`kernel(*totals, *states of the loops before, *gathered arrays, *portions, *whole values) -> results`."""
         names = Names()
         block = Block(self.parts, self.plan, self.numbers, names)
         states: list[str] = []
         self._bind_arguments(block, arguments)
         for position, loop in enumerate(loops):
-            if loop.partials:
+            if not loop.apart.issuperset(loop.partials):
                 states.append(f"state{position}")
                 self._open_state(block, loop, f"state{position}")
         gathered = [node.inputs[0] for node in nodes if node.op is GATHER]
         for node in gathered:
             block.text[node] = f"g{self.numbers[node]}"
             block.stable.add(node)
+        self._bind_arguments(block, portions)
         block.run(nodes, pinned=results)
         answers = [self._answer(block, node) for node in results]
         body = [*block.pre, *block.body, (f"return {tuple_text(answers)}", None)]
         parameters = [
             *self.totals(), *states, *(f"g{self.numbers[node]}" for node in gathered),
-            *(self.variable(node) for node in arguments),
+            *(self.variable(node) for node in portions), *(self.variable(node) for node in arguments),
         ]  # fmt: skip
         return self._kernel(f"whole_{phase.level}{lane_text(phase.lane)}", parameters, body, block)
 
     def _open_state(self, block: Block, loop: Loop, state: str) -> None:
-        places = self.accumulators(loop.partials)
+        places = self.accumulators(loop)
         for node, (entry, start, stop) in places.places.items():
+            if node in loop.apart:
+                continue
             name = self.variable(node)
             if places.dtypes[entry] is None:
                 line = f"{name} = {block.finish_monoid(node, f'{state}[{entry}]')}"

@@ -13,8 +13,8 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from flowgraph.graph import Node
-from flowgraph.kernel.levels import Lane, Levels, is_whole_leaf, read_operands, worth_storing
-from flowgraph.partition import BEFORE, GATHER, SPREAD, Partitioned
+from flowgraph.kernel.levels import Lane, Levels, is_whole_leaf, read_operands
+from flowgraph.partition import BEFORE, COMBINE, GATHER, PORTION, SPREAD, Partitioned
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class Loop:
     """Those of `nodes` whose results are accumulated."""
     writes: tuple[Node, ...]
     """Rows that leave the loop: results of the program, rows to be gathered, rows for later loops."""
+    portions: tuple[Node, ...] = ()
+    """What lanes take of its partial results, each by itself."""
+    apart: frozenset[Node] = frozenset()
+    """The partial results that are combined in portions only."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,11 @@ class _Loops:
         self.parts, self.needed, self.levels, self.level = parts, needed, levels, levels.level
         self.place = {node: number for number, node in enumerate(needed)}
         self.stored: set[Node] = set()
+        self.portions: dict[Node, list[Node]] = {}
+        for node in needed:
+            if node.op is PORTION:
+                self.portions.setdefault(node.inputs[0], []).append(node)
+        self.apart = frozenset(self.portions) - {one for node in needed if node.op is COMBINE for one in node.inputs}
 
     def run(self, last: int) -> tuple[tuple[Loop, ...], ...]:
         outputs = set(self.parts.graph.outputs)
@@ -197,11 +206,13 @@ class _Loops:
             tuple(sorted(loads, key=self.place.__getitem__)),
             tuple(node for node in order if node in self.parts.partial),
             tuple(node for node in targets if node not in self.parts.partial),
+            tuple(one for node in order for one in self.portions.get(node, ())),
+            self.apart.intersection(order),
         )
 
     def _is_read(self, node: Node, number: int, lane: Lane) -> bool:
         """Whether a loop reads the rows of `node` that an earlier loop, or one of another lane, has stored."""
         if self.levels.crosses(node, lane):
             return True
-        earlier = self.level[node] < number
-        return earlier and node.op not in (SPREAD, BEFORE) and worth_storing(self.parts, node)
+        earlier = self.level[node] < number and not self.parts.recompute
+        return earlier and node.op not in (SPREAD, BEFORE) and self.levels.worth_storing(node)

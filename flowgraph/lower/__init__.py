@@ -2,7 +2,7 @@
 
 from flowgraph.lower.calls import Bound, assemble, new_token, run_here, task_name
 from flowgraph.lower.lowering import OTHER, Lowering, Result, lower_window
-from flowgraph.lower.single import call_of, lower_call, lower_later, lower_value, waiting
+from flowgraph.lower.single import call_of, chunk_graph, lower_call, lower_chunks, lower_later, lower_value, waiting
 
 __all__ = [
     "OTHER",
@@ -11,7 +11,9 @@ __all__ = [
     "Result",
     "assemble",
     "call_of",
+    "chunk_graph",
     "lower_call",
+    "lower_chunks",
     "lower_later",
     "lower_value",
     "lower_window",

@@ -11,8 +11,20 @@ from typing import Any
 import numpy as np
 
 from flowgraph.graph import Node
-from flowgraph.kernel import Kernel, Loop, LoopStage, OneStage, Rows, Stage, clean, complete, is_whole_leaf, join
-from flowgraph.sources import pieces, resolve
+from flowgraph.kernel import (
+    Excerpt,
+    Kernel,
+    Loop,
+    LoopStage,
+    OneStage,
+    Rows,
+    Stage,
+    clean,
+    complete,
+    is_whole_leaf,
+    join,
+)
+from flowgraph.sources import pieces, resolve, segment
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ def run_loop(
 ) -> tuple[Any, ...]:
     """One shard of a loop: its partial results as subtrees, then the rows that leave it."""
     sources = [
-        Rows([resolve(piece) for piece in own], dtype, axis, times)
+        Rows([segment(piece) for piece in own], dtype, axis, times)
         for own, (axis, times, dtype) in zip(parts, how, strict=True)
     ]
     return kernel(start, rows, leaf, *totals, *sources, *map(settled, arguments))  # type: ignore[no-any-return]
@@ -79,25 +91,31 @@ def run_after(before: Any, function: Callable[..., Any], *arguments: Any) -> Any
     return function(*arguments)
 
 
-def run_nothing(before: Any) -> None:
+def run_nothing(*before: Any) -> None:
     """Nothing, once `before` is there: what waits for it need not have it sent."""
 
 
 def run_one(kernel: Kernel, totals: Any, order: Any, how: Any, parts: Any, arguments: Any, dtypes: Any) -> Any:
     """A program of one tile. `order` says which of its inputs are rows."""
     rows = iter(
-        Rows([resolve(piece) for piece in own], dtype, axis, times)
+        Rows([segment(piece) for piece in own], dtype, axis, times)
         for own, (axis, times, dtype) in zip(parts, how, strict=True)
     )
     whole = iter(clean(value, dtype) for value, dtype in zip(arguments, dtypes, strict=True))
     return kernel(*totals, *[next(rows) if cut else next(whole) for cut in order])
 
 
-def run_whole(kernel: Kernel, totals: Any, merges: Any, stacks: Any, gathered: Any, axes: Any, arguments: Any) -> Any:
-    """One whole phase: complete the partial results, join what was gathered, compute."""
+def run_whole(
+    kernel: Kernel, totals: Any, merges: Any, stacks: Any, gathered: Any, axes: Any, portions: Any, arguments: Any
+) -> Any:
+    """One whole phase: complete the partial results, join what was gathered, compute.
+
+    `portions` are partial results too: pairs (merges, stacks), whose entries the kernel takes one by one.
+    """
     states = [complete(merge, own) for merge, own in zip(merges, stacks, strict=True)]
+    taken = [one for merge, own in portions for one in complete(merge, own)]
     whole = [np.concatenate(own, axis) if len(own) > 1 else own[0] for own, axis in zip(gathered, axes, strict=True)]
-    return kernel(*totals, *map(settled, states), *map(settled, whole), *map(settled, arguments))
+    return kernel(*totals, *map(settled, [*states, *whole, *taken, *arguments]))
 
 
 def settled(value: Any) -> Any:
@@ -107,9 +125,19 @@ def settled(value: Any) -> Any:
     return np.require(value, requirements=["C", "A"]) if isinstance(value, np.ndarray) else value
 
 
+def take(excerpt: Excerpt, stack: Any) -> Any:
+    """What is combined of the partial results of one shard."""
+    return excerpt.of(stack)
+
+
 def join_stacks(merges: Any, stacks: Any) -> list[Any]:
     """The partial results of neighbouring shards as one list of subtrees."""
     return join(merges, stacks)
+
+
+def whole_of(value: Any) -> Any:
+    """A value that is an argument of tasks, as the result of one."""
+    return value
 
 
 def pick(values: Sequence[Any], number: int) -> Any:
@@ -119,9 +147,8 @@ def pick(values: Sequence[Any], number: int) -> Any:
 
 def assemble(parts: Sequence[Any], item: int | None, axis: int | None) -> Any:
     """The value of an output from the results of the tasks that have it."""
-    if item is not None:
-        return parts[0][item]
-    return np.concatenate(parts, axis or 0) if len(parts) > 1 else parts[0]
+    own = parts if item is None else [one[item] for one in parts]
+    return np.concatenate(own, axis or 0) if len(own) > 1 else own[0]
 
 
 def assemble_pieces(parts: Sequence[Any], dtype: Any) -> Any:
@@ -151,17 +178,19 @@ def run_here(bound: Bound) -> list[Any]:
             stack, *written = run_loop(
                 stage.kernel, 0, total, bound.leaf_tiles[mesh], bound.totals(), how, parts, arguments
             )
-            stacks[stage.loop] = [stack]
+            stacks[stage.loop] = stack
             stored.update(zip(stage.loop.writes, written, strict=True))
         else:
             own = [one for one in stage.loops if one.merges]
+            lane = stage.phase.lane
             results = run_whole(
                 stage.kernel,
                 bound.totals(),
                 [one.merges for one in own],
-                [stacks[one.loop] for one in own],
+                [[stacks[one.loop] if one.main is None else one.main.of(stacks[one.loop])] for one in own],
                 [[stored[node]] for node, _ in stage.gathered],
                 [axis for _, axis in stage.gathered],
+                [(e.merges, [e.of(stacks[one.loop])]) for one in stage.portions for e in (one.excerpts[lane],)],
                 arguments,
             )
             values.update(zip(stage.results, results, strict=True))

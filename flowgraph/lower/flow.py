@@ -45,7 +45,7 @@ def _has_barrier(stages: Sequence[Stage], loops: Iterable[Sequence[LoopStage]]) 
     waiting = {
         node
         for one in stages
-        if isinstance(one, WholeStage) and (one.gathered or any(loop.merges for loop in one.loops))
+        if isinstance(one, WholeStage) and (one.gathered or one.portions or any(loop.merges for loop in one.loops))
         for node in one.results
     }
     for one in stages:

@@ -10,13 +10,13 @@ A task is named ("flowgraph-<stage>-<run>", step, shard); it holds a kernel and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from flowgraph.graph import Node
-from flowgraph.kernel import Loop, LoopStage, OneStage, RowArgument, WholeStage, clean, is_whole_leaf
+from flowgraph.graph import Node, value_bytes
+from flowgraph.kernel import Excerpt, Lane, Loop, LoopStage, OneStage, RowArgument, WholeStage, clean, is_whole_leaf
 from flowgraph.lower.calls import (
     Bound,
     assemble,
@@ -29,26 +29,37 @@ from flowgraph.lower.calls import (
     run_one,
     run_sum,
     run_whole,
+    take,
     task_name,
+    whole_of,
 )
 from flowgraph.lower.flow import gates
 from flowgraph.lower.single import piece_arguments
+from flowgraph.lower.tree import fan_in
 from flowgraph.sources import SMALL_BYTES, Derived, Held
 
 OTHER = "other tasks"
 """The stage of tasks that are none of ours: those of a dask array."""
-FAN_IN = 16
-"""How many shards' partial results one task joins."""
+BESIDE_BYTES = 1 << 18
+"""A task takes a result of another out of all that this one returns, if the rest has at most so many bytes.
+
+To send them takes less time than to schedule a task that picks the one result."""
+INSIDE_BYTES = 1 << 10
+"""Values of at most so many bytes stand in every task that takes them.
+
+Larger ones are a task, so that they travel once to each worker."""
+SUBTREES = 4
+"""A shard's partial results are about so many subtrees."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """Where the value of an output is found after a run."""
+    """Where a value is found after a run, or by another task."""
 
     keys: tuple[Any, ...]
     """The tasks that have it: one, or one for each shard."""
     item: int | None = None
-    """Which of the results of the one task it is."""
+    """Which of the results of these tasks it is; None if it is all they return."""
     axis: int | None = None
     """The axis along which shards are joined."""
 
@@ -62,18 +73,24 @@ class Lowering:
         self.spec = task_spec
         self.bound, self.run, self.step = bound, run, step
         self.graph: dict[Any, Any] = {}
+        self._names: dict[str, str] = {}
         self._stages: dict[str, str] = {}
         self.values: dict[Node, Any] = {}
         """For whole values: what to write in a task's arguments."""
-        self.places: dict[Node, tuple[tuple[Any, ...], int]] = {}
-        """For whole values: the task that has them, and which of its results they are."""
-        self.stored: dict[Node, list[Any]] = {}
-        """For cut values: the key of each shard's part."""
-        self.state_rows: dict[Node, list[Any]] = {}
-        """In a later step, for states that lie in pieces: the key of each shard's part."""
+        self.places: dict[Node, Result] = {}
+        """For whole values: the task that has them."""
+        self.beside: dict[Node, int] = {}
+        """For whole values: the bytes of what else the task returns that has them."""
+        self.stored: dict[Node, Result] = {}
+        """For cut values: the tasks that have each shard's part."""
+        self.state_rows: dict[Node, Result] = {}
+        """In a later step, for states that lie in pieces: the tasks that have each shard's part."""
         self.changed: set[Node] = set()
         """The inputs whose values are no longer those that were given: states of a later step."""
-        self.stacks: dict[Loop, list[Any]] = {}
+        self.stacks: dict[Loop, Result] = {}
+        """For each loop: the tasks that have its partial results, or what is combined of them as a whole."""
+        self.portions: dict[tuple[Loop, Lane], Result] = {}
+        """The tasks that have the portions of a lane."""
         self.gates = gates(bound.stages)
         self.leaving: dict[LoopStage, int] = {}
         """For the last loop of each stage of a pipeline: how far behind a micro-batch is the next that waits for it."""
@@ -93,9 +110,10 @@ class Lowering:
         return (self._named(name), 0, shard)
 
     def _named(self, name: str) -> str:
-        text = task_name(name, self.run)
-        self._stages[text] = name.partition("-")[0]
-        return text
+        if name not in self._names:
+            text = self._names[name] = task_name(name, self.run)
+            self._stages[text] = name.partition("-")[0]
+        return self._names[name]
 
     def stage_of(self, key: Any) -> str:
         """The stage that a task belongs to: the name of its kernel, `input`, or OTHER for tasks that were there."""
@@ -114,10 +132,32 @@ class Lowering:
 
     def _result(self, node: Node, axis: int | None) -> Result:
         if node in self.places:
-            return Result(*self.places[node])
+            return self.places[node]
         if node in self.stored:
-            return Result(tuple(self.stored[node]), None, axis)
-        return Result((self._value(node).key,))  # an output that is an input
+            return replace(self.stored[node], axis=axis)
+        return Result((self._own_task(self._value(node), self.numbers[node]),))  # an output that is an input
+
+    def _own_task(self, value: Any, number: int) -> Any:
+        """The key of a task that has `value`, an argument of tasks."""
+        if isinstance(value, self.spec.TaskRef):
+            return value.key
+        return self._task(self.key("output", number), whole_of, value)
+
+    def alone(self, node: Node) -> Result:
+        """Where an output of this step is found by who wants nothing else of it: with little else beside it."""
+        if self.beside.get(node, 0) <= BESIDE_BYTES:
+            return self._result(node, None)
+        return Result((self._value(node).key,))
+
+    def rows_of_outputs(self) -> dict[Any, list[int]]:
+        """For each output that lies in pieces, under (keys, item) of its `Result`: the lengths of the pieces."""
+        found: dict[Any, list[int]] = {}
+        for node, axis in self.bound.outputs:
+            if node in self.stored and axis is not None:
+                cut = self.bound.cuts[node][axis]
+                own = self.stored[node]
+                found[own.keys, own.item] = [(b - a) * cut.times for a, b in self.bound.shards[cut.mesh]]
+        return found
 
     def advance(self, updates: Mapping[Node, Node]) -> None:
         """Go to the next step: what a step computed for the outputs in `updates` are the values of these inputs.
@@ -133,10 +173,11 @@ class Lowering:
         kept = {node: ref for node, ref in self.values.items() if node.is_leaf and node not in updates}
         self.values = kept | whole
         self.changed.update(updates)
-        self.places, self.stored, self.stacks, self.state_rows = {}, {}, {}, rows
+        self.places, self.beside, self.stored, self.state_rows = {}, {}, {}, rows
+        self.stacks, self.portions = {}, {}
         self.step += 1
 
-    def _carried(self, state: Node, new: Node) -> list[Any] | None:
+    def _carried(self, state: Node, new: Node) -> Result | None:
         """The pieces of `new`, if they are those of `state` in the next step."""
         pieces = self.stored.get(new, self.state_rows.get(new))
         return pieces if pieces is not None and self.bound.cuts[new] == self.bound.cuts[state] else None
@@ -146,17 +187,28 @@ class Lowering:
             return self.spec.TaskRef(self._joined_rows(node, self.stored[node], self.key("state", number)))
         return self._value(node)
 
-    def _joined_rows(self, node: Node, keys: Sequence[Any], key: Any) -> Any:
+    def _joined_rows(self, node: Node, pieces: Result, key: Any) -> Any:
         """The key of a task that joins the pieces of `node`."""
         axis = next(axis for axis, cut in enumerate(self.bound.cuts[node]) if cut is not None)
-        return self.single_key(Result(tuple(keys), None, axis), key)
+        return self.single_key(replace(pieces, axis=axis), key)
 
     def single_key(self, result: Result, key: Any) -> Any:
         """The key of a task whose result is the value of an output, all in one."""
-        return self._task(key, assemble, self._refs(result.keys), result.item, result.axis)
+        keys = self.spec.List(*map(self.spec.TaskRef, result.keys))
+        return self._task(key, assemble, keys, result.item, result.axis)
 
-    def _refs(self, keys: Sequence[Any]) -> Any:
-        return self.spec.List(*[self.spec.TaskRef(one) for one in keys])
+    def _refs(self, found: Result) -> Any:
+        """What tasks found as an argument of another."""
+        return self.spec.List(*[self._ref(key, found.item) for key in found.keys])
+
+    def _ref(self, key: Any, item: int | None) -> Any:
+        """The result of a task, or one of its results, as an argument of another."""
+        ref = self.spec.TaskRef(key)
+        return ref if item is None else self.spec.Task(None, pick, ref, item)
+
+    def _listed(self, parts: list[Any]) -> Any:
+        """The pieces of several operands as one argument of a task."""
+        return parts if all(type(one) is list for one in parts) else self.spec.List(*parts)
 
     def _task(self, key: Any, function: Any, *args: Any) -> Any:
         self.graph[key] = self.spec.Task(key, function, *args)
@@ -173,24 +225,34 @@ class Lowering:
         return self.spec.List(*[self._value(node) for node in nodes])
 
     def _value(self, node: Node) -> Any:
+        """A whole value as an argument of tasks."""
         node = node.inputs[0] if is_whole_leaf(node) else node
-        if node not in self.values and node in self.places:
-            (key,), number = self.places[node]
-            picked = self._task(self.key(f"{self.stage_of(key)}-value", number), pick, self.spec.TaskRef(key), number)
-            self.values[node] = self.spec.TaskRef(picked)
-        elif node in self.state_rows and node not in self.values:
-            key = self.key("state-value", self.numbers[node])
-            self.values[node] = self.spec.TaskRef(self._joined_rows(node, self.state_rows[node], key))
-        elif node not in self.values:
-            source = self.sources[node]
-            if isinstance(source, Held) and (source.array.nbytes < SMALL_BYTES or not source.shape):
-                value = clean(source.array, node.type.dtype)
-                self.values[node] = self._shared("input", self.numbers[node], value)
+        if node not in self.values:
+            if node in self.places:
+                self.values[node] = self._computed(node)
+            elif node in self.state_rows:
+                key = self.key("state-value", self.numbers[node])
+                self.values[node] = self.spec.TaskRef(self._joined_rows(node, self.state_rows[node], key))
             else:
-                key = self.lasting("input", self.numbers[node])
-                parts = piece_arguments(source.whole())
-                self.values[node] = self.spec.TaskRef(self._task(key, assemble_pieces, parts, node.type.dtype))
+                self.values[node] = self._given(node, self.sources[node])
         return self.values[node]
+
+    def _computed(self, node: Node) -> Any:
+        """A whole value that a task of this step computes: picked by a task of its own, or by each that takes it."""
+        (key,), item = self.places[node].keys, self.places[node].item
+        if self.beside[node] <= BESIDE_BYTES:
+            return self._ref(key, item)
+        name = f"{self.stage_of(key)}-value"
+        return self.spec.TaskRef(self._task(self.key(name, item or 0), pick, self.spec.TaskRef(key), item))
+
+    def _given(self, node: Node, source: Any) -> Any:
+        """The whole value of an input."""
+        if isinstance(source, Held) and (source.array.nbytes < SMALL_BYTES or not source.shape):
+            value = clean(source.array, node.type.dtype)
+            return value if value.nbytes <= INSIDE_BYTES else self._shared("input", self.numbers[node], value)
+        key = self.lasting("input", self.numbers[node])
+        parts = piece_arguments(source.whole())
+        return self.spec.TaskRef(self._task(key, assemble_pieces, parts, node.type.dtype))
 
     def _pieces(self, node: Node, start: int, stop: int, axis: int) -> Any:
         source = self.sources[node]
@@ -205,22 +267,53 @@ class Lowering:
         name, totals = stage.kernel.name, bound.totals()
         kernel = self._shared(f"{name}-kernel", 0, stage.kernel)
         arguments = self._arguments(stage.arguments)
-        stacks = []
+        function = run_loop if stage.loop.writes else run_sum
+        leaf, keys = bound.leaf_tiles[mesh], []
+        group, *_ = self.key(name, 0)
+        waited_for = len(bound.shards[mesh]) - self.leaving.get(stage, len(bound.shards[mesh]))
         for shard, (start, stop) in enumerate(bound.shards[mesh]):
-            parts = self.spec.List(*[self._rows(one, shard, start, stop) for one in stage.rows])
-            function = run_loop if stage.loop.writes else run_sum
-            call = (function, kernel, start, stop - start, bound.leaf_tiles[mesh], totals, how, parts, arguments)
-            key = self._task(self.key(name, shard), *self._gated(stage, shard), *call)
-            if shard + self.leaving.get(stage, len(bound.shards[mesh])) < len(bound.shards[mesh]):
-                self._task(self.key(f"{name}-done", shard), run_nothing, self.spec.TaskRef(key))
-            if not stage.loop.writes:
-                stacks.append(key)
-            elif stage.merges:
-                stacks.append(self._task(self.key(f"{name}-partial", shard), pick, self.spec.TaskRef(key), 0))
-            for number, node in enumerate(stage.loop.writes, 1):
-                own = self._task(self.key(f"{name}-rows{number}", shard), pick, self.spec.TaskRef(key), number)
-                self.stored.setdefault(node, []).append(own)
-        self.stacks[stage.loop] = self._joined(stage, stacks)
+            parts = self._listed([self._rows(one, shard, start, stop) for one in stage.rows])
+            call = (function, kernel, start, stop - start, leaf, totals, how, parts, arguments)
+            keys.append(self._task((group, self.step, shard), *self._gated(stage, shard), *call))
+            if shard < waited_for:  # and all before it: they may overtake one another
+                waited = [keys[-1], *([self.key(f"{name}-done", shard - 1)] if shard else [])]
+                self._task(self.key(f"{name}-done", shard), run_nothing, *map(self.spec.TaskRef, waited))
+        self._place_rows(stage, keys)
+
+    def _place_rows(self, stage: LoopStage, keys: Sequence[Any]) -> None:
+        """Note where the results of a loop are: its partial results, and the rows that leave it."""
+        name, rows = stage.kernel.name, max(stop - start for start, stop in self.bound.shards[stage.loop.mesh])
+        partial = SUBTREES * sum(value_bytes(one) for node in stage.loop.partials for one in node.types)
+        sizes = [partial, *(rows * value_bytes(node.type) for node in stage.loop.writes)]
+
+        def one(number: int, what: str) -> Result:
+            if sum(sizes) - sizes[number] <= BESIDE_BYTES:
+                return Result(tuple(keys), number)
+            own = [
+                self._task(self.key(f"{name}-{what}", shard), pick, self.spec.TaskRef(key), number)
+                for shard, key in enumerate(keys)
+            ]
+            return Result(tuple(own))
+
+        stacks = Result(tuple(keys))
+        if stage.loop.writes:
+            stacks = one(0, "partial") if stage.loop.partials else Result(())
+        for number, node in enumerate(stage.loop.writes, 1):
+            self.stored[node] = one(number, f"rows{number}")
+        main = self._taken(f"{name}-main", stage.main, stacks)
+        self.stacks[stage.loop] = self._joined(name, stage.merges, main, partial)
+        for number, (lane, excerpt) in enumerate(stage.excerpts.items()):
+            part = f"{name}-portion{number}"
+            taken = self._taken(part, excerpt, stacks)
+            self.portions[stage.loop, lane] = self._joined(part, excerpt.merges, taken, partial)
+
+    def _taken(self, name: str, excerpt: Excerpt | None, stacks: Result) -> Result:
+        """What is combined of each shard's partial results."""
+        if excerpt is None or not excerpt.entries:
+            return stacks if excerpt is None else Result(())
+        shared = self._shared(f"{name}-entries", 0, excerpt)
+        refs = [self._ref(key, stacks.item) for key in stacks.keys]
+        return Result(tuple([self._task(self.key(name, shard), take, shared, one) for shard, one in enumerate(refs)]))
 
     def _gated(self, stage: LoopStage, shard: int) -> tuple[Any, ...]:
         """What to call first, where a micro-batch must wait until another has left the stage of a pipeline."""
@@ -240,33 +333,44 @@ class Lowering:
         dtypes = [node.type.dtype for node, cut in zip(stage.inputs, order, strict=True) if not cut]
         totals = self.bound.totals()
         key = self._task(
-            self.key("program", 0), run_one, stage.kernel, totals, order, how, self.spec.List(*parts), arguments, dtypes
+            self.key("program", 0), run_one, stage.kernel, totals, order, how, self._listed(parts), arguments, dtypes
         )
-        for number, node in enumerate(stage.results):
-            self.places[node] = ((key,), number)
+        self._place(stage.results, key)
 
     def _rows(self, how: RowArgument, shard: int, start: int, stop: int) -> Any:
         if how.node in self.stored and not how.node.is_leaf:
-            return self.spec.List(self.spec.TaskRef(self.stored[how.node][shard]))
+            return self._shard_of(self.stored[how.node], shard)
         if how.node in self.state_rows:
-            return self.spec.List(self.spec.TaskRef(self.state_rows[how.node][shard]))
+            return self._shard_of(self.state_rows[how.node], shard)
         return self._pieces(how.node, start * how.times, stop * how.times, how.axis)
 
-    def _joined(self, stage: LoopStage, stacks: list[Any]) -> list[Any]:
+    def _shard_of(self, found: Result, shard: int) -> Any:
+        return self.spec.List(self._ref(found.keys[shard], found.item))
+
+    def _joined(self, of: str, merges: Any, stacks: Result, size: int) -> Result:
         """A tree of joins over the shards, until few enough are left for one task."""
-        level = 0
-        while len(stacks) > FAN_IN:
-            stacks = [
-                self._task(
-                    self.key(f"{stage.kernel.name}-join{level}", number),
-                    join_stacks,
-                    stage.merges,
-                    self._refs(stacks[first : first + FAN_IN]),
+        level, most = 0, fan_in(len(stacks.keys), size)
+        while len(stacks.keys) > most:
+            groups = [replace(stacks, keys=stacks.keys[i : i + most]) for i in range(0, len(stacks.keys), most)]
+            name = f"{of}-join{level}"
+            stacks = Result(
+                tuple(
+                    self._task(self.key(name, number), join_stacks, merges, self._refs(group))
+                    for number, group in enumerate(groups)
                 )
-                for number, first in enumerate(range(0, len(stacks), FAN_IN))
-            ]
+            )
             level += 1
         return stacks
+
+    def _place(self, nodes: Sequence[Node], key: Any) -> None:
+        """Note where the results of a task of whole values are."""
+        sizes = [sum(map(value_bytes, node.types)) for node in nodes]
+        for number, node in enumerate(nodes):
+            self.places[node] = Result((key,), number)
+            self.beside[node] = sum(sizes) - sizes[number]
+
+    def _portions(self, stage: LoopStage, lane: Lane) -> Any:
+        return self.spec.List(stage.excerpts[lane].merges, self._refs(self.portions[stage.loop, lane]))
 
     def _whole(self, stage: WholeStage) -> None:
         own = [one for one in stage.loops if one.merges]
@@ -279,10 +383,10 @@ class Lowering:
             self.spec.List(*[self._refs(self.stacks[one.loop]) for one in own]),
             self.spec.List(*[self._refs(self.stored[node]) for node, _ in stage.gathered]),
             [axis for _, axis in stage.gathered],
+            self.spec.List(*[self._portions(one, stage.phase.lane) for one in stage.portions]),
             self._arguments(stage.arguments),
         )
-        for number, node in enumerate(stage.results):
-            self.places[node] = ((key,), number)
+        self._place(stage.results, key)
 
 
 def lower_window(
@@ -294,7 +398,9 @@ def lower_window(
     history = []
     for step in range(steps):
         results = dict(zip(order, lowering.lower(), strict=True))
-        history.append(results[traced])
-        if step < steps - 1:
-            lowering.advance(updates)
+        if step == steps - 1:
+            history.append(results[traced])
+            break
+        history.append(lowering.alone(traced))
+        lowering.advance(updates)
     return lowering.graph, history, [results[new] for new in updates.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,16 @@ import numpy as np
 from flowgraph.lower.calls import assemble_pieces
 from flowgraph.sources import SMALL_BYTES, EveryPiece, Held, TaskPiece
 
+_OF_TASKS = (TaskPiece, EveryPiece)
+
 
 def piece_arguments(found: Sequence[Any]) -> Any:
-    """Pieces as an argument of a task: those of other tasks' results as [result, start, stop, axis, expected shape]."""
+    """Pieces as an argument of a task: those of other tasks' results as [result, start, stop, axis, expected shape].
+
+    Without such it is a plain list: Dask takes microseconds for each of its own, and there is one for every shard.
+    """
+    if not any(type(one) in _OF_TASKS for one in found):
+        return list(found)
     from dask import task_spec as spec
 
     def argument(one: Any) -> Any:
@@ -53,6 +61,29 @@ def lower_value(source: Any, key: Any) -> dict[Any, Any]:
 
     task = spec.Task(key, assemble_pieces, piece_arguments(source.whole()), source.type.dtype)
     return {**source.tasks(), key: task}
+
+
+def lower_chunks(source: Any, edges: Sequence[int], name: str, ndim: int) -> dict[Any, Any]:
+    """A graph whose tasks `(name, number, 0, ...)` give the rows of a source between `edges`; all of a scalar."""
+    from dask import task_spec as spec
+
+    graph = dict(source.tasks())
+    found = [source.pieces(start, stop, 0) for start, stop in pairwise(edges)] if ndim else [source.whole()]
+    for number, own in enumerate(found):
+        key = (name, number, *(0,) * (ndim - 1)) if ndim else (name,)
+        graph[key] = spec.Task(key, assemble_pieces, piece_arguments(own), source.type.dtype)
+    return graph
+
+
+def chunk_graph(keys: Sequence[Any], name: str, ndim: int, axis: int | None) -> dict[Any, Any]:
+    """Tasks `(name, 0, ..., number, ..., 0)` for the results `keys`, the pieces of a value along `axis`."""
+    from dask import task_spec as spec
+
+    graph: dict[Any, Any] = {}
+    for number, target in enumerate(keys):
+        place = tuple(number if one == axis else 0 for one in range(ndim))
+        graph[name, *place] = spec.Alias((name, *place), target)
+    return graph
 
 
 def lower_later(key: Any, function: Any, recipe: Any, sources: Sequence[Any]) -> dict[Any, Any]:

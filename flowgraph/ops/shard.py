@@ -12,6 +12,7 @@ from flowgraph.errors import ShapeError, UsageError
 from flowgraph.graph import STAGE
 from flowgraph.mesh import pieces_of
 from flowgraph.op import define
+from flowgraph.tensor import Tensor, tensor_of
 
 __all__ = [
     "pipeline_stage",
@@ -20,7 +21,14 @@ __all__ = [
 
 
 def _attrs(x: Any, /, rows: Any = None, axes: Any = ()) -> dict[str, Any]:
-    return {"axes": tuple(_axis(x, *one) for one in axes), "rows": None if rows is None else _rows(x, rows)}
+    cuts = tuple(_axis(x, *one) for one in axes)
+    if rows is not None and any(axis == 0 and pieces > 1 for axis, _, pieces in cuts):
+        raise UsageError(
+            f"shard(x, rows={rows!r}, axes={ {axis: name for axis, name, _ in cuts} })",
+            "axis 0 is that of the rows, and two wishes cut it",
+            "Give rows= or axes={0: ...}.",
+        )
+    return {"axes": cuts, "rows": None if rows is None else _rows(x, rows)}
 
 
 def _rows(x: Any, rows: Any) -> Any:
@@ -83,7 +91,9 @@ def shard(x: Any, rows: int | tuple[int, ...] | str | None = None, axes: Mapping
     `axes` cuts other axes, each into a number of pieces or over an axis of the mesh: `axes={1: "model"}`. What is
     computed from the pieces is cut with them, gradients and the state of an optimizer too. Such a cut belongs to the
     program: its bits follow from the number of pieces, and not from who carries them. Pieces beyond the length of the
-    axis are empty. Without a mesh (see `Mesh`) names mean no cut.
+    axis are empty, and so are shards beyond the number of rows. An op that needs the whole of a cut axis, such as a
+    softmax or a sort along it, gets it gathered, and what follows from it is not cut. Without a mesh (see `Mesh`) names
+    mean no cut.
 
     >>> import flowgraph as fg
     >>> float(fg.shard(fg.ones((10,)), rows=3).sum())
@@ -91,8 +101,8 @@ def shard(x: Any, rows: int | tuple[int, ...] | str | None = None, axes: Mapping
     >>> fg.shard(fg.ones((2, 4)), axes={1: 2}).sum(axis=0).tolist()
     [2.0, 2.0, 2.0, 2.0]
 
-    Raises UsageError for a number of pieces below 1 and for a name that the mesh does not have, ShapeError for an axis
-    that x does not have.
+    Raises UsageError for a number of pieces below 1, for a name that the mesh does not have, and for two wishes that
+    contradict; ShapeError for an axis that x does not have.
     """
     if hasattr(x, "__flowgraph_shard__"):  # a variable
         return x.__flowgraph_shard__(rows, axes)
@@ -106,6 +116,22 @@ def shard(x: Any, rows: int | tuple[int, ...] | str | None = None, axes: Mapping
     if rows is None and not cuts:
         return convert(x)
     return apply(shard_op, (convert(x),), {"rows": rows, "axes": tuple(cuts)})
+
+
+def without_wishes(x: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
+    """`x` before any wish about its cuts, and these wishes, as `with_wishes` takes them."""
+    node, wishes = x.node, []
+    while node.op is shard_op and node.inputs:
+        wishes.append(node.attrs)
+        node = node.inputs[0]
+    return (x if node is x.node else tensor_of(node)), tuple(reversed(wishes))
+
+
+def with_wishes(x: Tensor, wishes: tuple[Any, ...]) -> Tensor:
+    """`x` with wishes about its cuts."""
+    for attrs in wishes:
+        x = apply(shard_op, (x,), dict(attrs))
+    return x
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from flowgraph.partition.insert import BEFORE, COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned, insert, rows_of
 from flowgraph.partition.layout import Cut, Layout, Layouts, propagate
+from flowgraph.partition.portions import PORTION, narrow
 from flowgraph.partition.rows import MESHES, choose_rows, known_layouts, unknown_rows
-from flowgraph.partition.split import Join, Part, Split, split
+from flowgraph.partition.split import Join, Part, Split, even, split
+from flowgraph.partition.wishes import contradiction, wishes_of
 
 __all__ = [
     "BEFORE",
@@ -11,6 +13,7 @@ __all__ = [
     "COMMUNICATION",
     "GATHER",
     "MESHES",
+    "PORTION",
     "SPREAD",
     "Cut",
     "Join",
@@ -20,10 +23,14 @@ __all__ = [
     "Partitioned",
     "Split",
     "choose_rows",
+    "contradiction",
+    "even",
     "insert",
     "known_layouts",
+    "narrow",
     "propagate",
     "rows_of",
     "split",
     "unknown_rows",
+    "wishes_of",
 ]

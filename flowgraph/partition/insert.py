@@ -6,6 +6,7 @@ Their meaning:
     gather    the pieces of a cut tensor become the whole
     spread    every piece takes its part of a whole
     before    every piece takes what enters it from those before it: what they carry, combined
+    portion   some elements of partial results become one, for a lane that wants no more of them
 
 Where an op runs along its cut axis, such as a cumulative sum, its pieces need what comes before them:
 
@@ -26,6 +27,7 @@ from typing import Any
 from flowgraph.graph import ITEM, Graph, Node
 from flowgraph.op import Op, Types
 from flowgraph.partition.layout import Cut, Layout, Layouts, picked
+from flowgraph.partition.portions import FLAT, portion, portion_of
 
 
 def _identity(x: object, **attrs: object) -> object:
@@ -60,6 +62,8 @@ class Partitioned:
     """For each node, the node of the unpartitioned graph that it stands for."""
     carries: frozenset[Node] = frozenset()
     """The nodes that compute what pieces of a running axis hand on."""
+    recompute: bool = False
+    """Whether a loop computes rows again that an earlier one of its lane could store for it."""
 
     def mesh(self, node: Node) -> str | None:
         """The mesh axis over which `node` works piece by piece; None: it works on the whole."""
@@ -106,6 +110,12 @@ class _Inserter:
             self.origin[placed] = node
             self.new[node] = placed
             return
+        taken = self._portion(node)
+        if taken is not None:
+            self.new[node] = taken
+            self.layouts[taken] = (None,)
+            self.origin[taken] = node
+            return
         # An operand that gives its lengths alone is moved too. Nothing reads what was moved, so it is never computed,
         # but its lengths are those of the piece that the node works on.
         inputs = [
@@ -127,6 +137,22 @@ class _Inserter:
             self.partial[placed] = self.found.choices[node].cut.mesh
             placed = self._communicate(COMBINE, placed, self.layouts[placed])
         self.new[node] = placed
+
+    def _portion(self, node: Node) -> Node | None:
+        """A run of what partial results become, as a node that combines no more than this."""
+        span = portion_of(node)
+        if span is None:
+            return None
+        source = self.new[node.inputs[0]]
+        while source.op.name in FLAT:
+            source = source.inputs[0]
+        if source.op is not COMBINE:
+            return None
+        (partial,) = source.inputs
+        lengths = all(isinstance(length, int) for length in partial.type.shape)
+        if not lengths or partial in self.carries or len(partial.types) > 1 or not isinstance(partial.op.combine, str):
+            return None
+        return portion(partial, *span, node)
 
     def _before(self, node: Node, inputs: list[Node]) -> Node:
         """What enters each piece of `node`, whose operands are `inputs`."""

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flowgraph.factors import Axis, Binding
-from flowgraph.graph import ITEM, Graph, Node
+from flowgraph.graph import ITEM, Graph, Node, operand_types
+from flowgraph.types import TensorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +89,34 @@ def trailing(axis: Axis, binding: Binding) -> int:
     return result
 
 
+MANY_ROWS = 1 << 20
+"""What a cut axis of rows counts as: a choice must not depend on how many rows there are, which may be unknown."""
+
+
+def bytes_by_rows(of_type: TensorType, layout: Layout) -> float:
+    """The bytes of a tensor that is cut by rows, whose number is not looked at."""
+    result = float(of_type.dtype.itemsize)
+    for length, cut in zip(of_type.shape, layout, strict=True):
+        if cut is not None:
+            result *= MANY_ROWS * cut.times
+        else:
+            result *= length if isinstance(length, int) else MANY_ROWS * length.times
+    return result
+
+
 def propagate(
-    graph: Graph, seeds: Mapping[Node, Layout], legal: Callable[[Node, Binding], frozenset[str]] | None = None
+    graph: Graph,
+    seeds: Mapping[Node, Layout],
+    legal: Callable[[Node, Binding], frozenset[str]] | None = None,
+    weigh: Callable[[TensorType, Layout], float] = bytes_by_rows,
 ) -> Layouts:
     """Spread the cuts of `seeds` (leaves and sources) forward and backward through all nodes until nothing changes.
 
-    A node takes one cut factor; the first operand that offers one decides. Where a factor may not be cut (bracketed,
-    interval, contracted without a combine) the node works on the whole, and `insert` puts a gather before it.
+    A node takes one cut factor. Where its operands offer several, it is the one that moves fewest bytes, as `weigh`
+    counts them; of equal ones that of the first operand. Where a factor may not be cut (bracketed, interval, contracted
+    without a combine) the node works on the whole, and `insert` puts a gather before it.
     """
-    spread = _Spread(graph, seeds, legal_factors if legal is None else legal)
+    spread = _Spread(graph, seeds, legal_factors if legal is None else legal, weigh)
     while spread.sweep():
         pass
     return Layouts(spread.leaves, spread.choices, spread.bindings)
@@ -104,13 +124,19 @@ def propagate(
 
 class _Spread:
     def __init__(
-        self, graph: Graph, seeds: Mapping[Node, Layout], legal: Callable[[Node, Binding], frozenset[str]]
+        self,
+        graph: Graph,
+        seeds: Mapping[Node, Layout],
+        legal: Callable[[Node, Binding], frozenset[str]],
+        weigh: Callable[[TensorType, Layout], float],
     ) -> None:
+        self.weigh = weigh
         self.order = graph.nodes()
         self.bindings = {node: node.inferred().binding for node in self.order if not node.is_leaf}
         self.legal = {node: legal(node, binding) for node, binding in self.bindings.items()}
         self.leaves: dict[Node, Layout] = {}
         self.choices: dict[Node, Choice] = {}
+        self.layouts = Layouts(self.leaves, self.choices, self.bindings)
         self.changed = False
         for node, layout in seeds.items():
             if node.is_leaf:
@@ -132,13 +158,32 @@ class _Spread:
         return self.changed
 
     def _layout(self, node: Node, result: int) -> Layout:
-        return Layouts(self.leaves, self.choices, self.bindings).produced(node, result)
+        return self.layouts.produced(node, result)
 
     def _forward(self, node: Node) -> None:
+        offered: dict[str, Choice] = {}
         for operand, axes in zip(node.inputs, self.bindings[node].operands, strict=True):
+            if operand not in self.choices and operand not in self.leaves:
+                continue
             for axis, cut in zip(axes, self._layout(operand, picked(node)), strict=True):
-                if cut is not None and self._choose(node, axis, cut):
-                    return
+                choice = None if cut is None else self._choice(node, axis, cut)
+                if choice is not None:
+                    offered.setdefault(choice.factor, choice)
+        if offered:
+            found = list(offered.values())
+            self._take(node, found[0] if len(found) == 1 else min(found, key=lambda one: self._moved(node, one)))
+
+    def _moved(self, node: Node, choice: Choice) -> float:
+        """The bytes that are moved if `node` takes `choice`: operands cut otherwise, and a result to be combined."""
+        binding, result = self.bindings[node], 0.0
+        for operand, axes in zip(node.inputs, binding.operands, strict=True):
+            have = self._layout(operand, picked(node))
+            want = tuple(_cut_of(axis, choice, binding) for axis in axes)
+            if any(have) and have != want:
+                result += self.weigh(operand_types(node.op, (operand,), node.attrs)[0], have)
+        if choice.factor in binding.contracted():
+            result += sum(self.weigh(one, (None,) * one.ndim) for one in node.types)
+        return result
 
     def _backward(self, node: Node) -> None:
         binding, choice = self.bindings[node], self.choices[node]
@@ -157,14 +202,23 @@ class _Spread:
 
     def _choose(self, node: Node, axis: Axis, cut: Cut) -> bool:
         """Cut the leading factor of `axis` at `node`, if that is legal."""
+        choice = self._choice(node, axis, cut)
+        if choice is not None:
+            self._take(node, choice)
+        return choice is not None
+
+    def _choice(self, node: Node, axis: Axis, cut: Cut) -> Choice | None:
+        """What it is for `node` to cut the leading factor of `axis`; None where that is not legal."""
         if axis.kind not in ("free", "running") or not axis.factors or axis.factors[0] not in self.legal[node]:
-            return False
+            return None
         times = trailing(axis, self.bindings[node])
         if times == 0 or cut.times % times:
-            return False
-        self.choices[node] = Choice(axis.factors[0], Cut(cut.mesh, cut.times // times))
+            return None
+        return Choice(axis.factors[0], Cut(cut.mesh, cut.times // times))
+
+    def _take(self, node: Node, choice: Choice) -> None:
+        self.choices[node] = choice
         self.changed = True
-        return True
 
 
 def picked(node: Node) -> int:

@@ -25,8 +25,8 @@ from flowgraph.factors import Binding
 from flowgraph.graph import Graph, Node, Origin, in_lane, make_node
 from flowgraph.op import OPS, kernel_parameters
 from flowgraph.ops.body import Body
-from flowgraph.partition.layout import Choice, Cut, Layout, Layouts, legal_factors, propagate, trailing
-from flowgraph.types import tensor_type
+from flowgraph.partition.layout import Choice, Cut, Layout, Layouts, bytes_by_rows, legal_factors, propagate, trailing
+from flowgraph.types import TensorType, tensor_type
 
 Bounds = tuple[tuple[int, int], ...]
 """The (start, stop) of each piece along an axis."""
@@ -52,7 +52,8 @@ class Part:
     """(axis, start, stop) of each cut, each in the part that the one before left; none for all of it."""
 
     def of(self, value: Any) -> Any:
-        """The part of the value of that input."""
+        """The part of the value of that input: an array where it is cut, for variables are in somebody's memory."""
+        value = np.asarray(value) if self.slices else value
         for axis, start, stop in self.slices:
             value = value[(slice(None),) * axis + (slice(start, stop),)]
         return value
@@ -107,7 +108,7 @@ def split(graph: Graph, like: Mapping[int, int] | None = None) -> Split:
     )
     for mesh, pieces in _axes(graph).items():
         seeds = {node: _layout(node, mesh) for node in found.graph.nodes() if _wish(node, mesh) is not None}
-        layouts = propagate(found.graph, seeds, splittable)
+        layouts = propagate(found.graph, seeds, splittable, weight_bytes)
         pairs = _pairs(found, like or {})
         found = _then(found, _Splitter(found.graph, mesh, pieces, layouts, pairs).run())
     return found
@@ -164,6 +165,11 @@ def _then(first: Split, second: Split) -> Split:
     parts = [first.inputs[one.number] for one in second.inputs]
     inputs = [Part(own.number, (*own.slices, *one.slices)) for own, one in zip(parts, second.inputs, strict=True)]
     return Split(second.graph, tuple(inputs), tuple(join.through(second.outputs) for join in first.outputs))
+
+
+def weight_bytes(of_type: TensorType, layout: Layout) -> float:
+    """The bytes of a tensor that is cut by another axis than rows, which count as many where their number is open."""
+    return bytes_by_rows(of_type, (None,) * len(layout))
 
 
 def splittable(node: Node, binding: Binding) -> frozenset[str]:

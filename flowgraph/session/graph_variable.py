@@ -103,7 +103,7 @@ class GraphVariable(Variable):
                 tape.watch_variable(tensor.node, self)
         return tensor
 
-    value = read_value = __flowgraph_tensor__
+    value = read_value = _read = __flowgraph_tensor__
 
     def assign(self, value: Any, use_locking: Any = None, name: str | None = None, read_value: bool = True) -> Any:
         """The operation that replaces the value, as the tensor of the new one; without `read_value` as an operation.

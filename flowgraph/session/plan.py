@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowgraph.context import describe_line
-from flowgraph.eager import BINDINGS, Cache, Compiled, compiled
+from flowgraph.eager import BINDINGS, Cache, Compiled, compiled, recomputes
 from flowgraph.errors import FlowgraphError, ShapeError, UsageError
 from flowgraph.graph import INPUT, Graph, Node, make_node, structure, toposort
 from flowgraph.session.graphs import latest
@@ -120,7 +120,7 @@ class Plan:
                     "Feed values of which the result has the variable's shape.",
                 )
         graph = Graph(leaves, tuple([new[node] for node in self.outputs]))
-        return BINDINGS.get(structure(graph), lambda: compiled(graph))  # type: ignore[no-any-return]
+        return BINDINGS.get((structure(graph), recomputes()), lambda: compiled(graph))  # type: ignore[no-any-return]
 
     def _lengths(self, types: Sequence[TensorType]) -> dict[Dim, int]:
         """The lengths that were left open; raises ShapeError where what is fed does not agree."""

@@ -22,6 +22,7 @@ from flowgraph.sources.rows import (
     portable,
     resolve,
 )
+from flowgraph.sources.streams import Reader, Stamp, StreamedPiece, Streams, segment
 
 __all__ = [
     "SMALL_BYTES",
@@ -35,8 +36,12 @@ __all__ = [
     "Pad",
     "Part",
     "Parts",
+    "Reader",
     "Slice",
     "Source",
+    "Stamp",
+    "StreamedPiece",
+    "Streams",
     "TaskPiece",
     "derive",
     "has_tasks",
@@ -46,5 +51,6 @@ __all__ = [
     "pieces",
     "portable",
     "resolve",
+    "segment",
     "sending",
 ]

@@ -100,6 +100,8 @@ def _every(found: Sequence[Any], axis: int, step: int) -> list[Any]:
 class Derived:
     """A part of an array or a source."""
 
+    chunks: tuple[int, ...] = ()
+
     def __init__(self, below: Any, part: Part) -> None:
         self.below, self.part = below, part
         of = type_of(below)

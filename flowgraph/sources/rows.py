@@ -76,6 +76,8 @@ def resolve(piece: Any) -> Array:
 class Held:
     """An array of this process as a source. Where it is pickled it goes into a file, once for all its receivers."""
 
+    chunks: tuple[int, ...] = ()
+
     def __init__(self, array: Array) -> None:
         self.array = array
         self.offset = 0
@@ -150,6 +152,9 @@ class Held:
 
 class Source(Protocol):
     """What a leaf may hold instead of one array."""
+
+    chunks: tuple[int, ...]
+    """The rows of the units in which it is best read; empty where every cut is as good."""
 
     @property
     def type(self) -> TensorType:
@@ -235,6 +240,7 @@ class _Chunked:
     def __init__(self, lengths: Sequence[int], of: TensorType) -> None:
         self.lengths = tuple(lengths)
         """The rows of each block."""
+        self.chunks: tuple[int, ...] = ()
         self._offsets = [0, *accumulate(lengths)]
         self._type = of
         self._joined: Held | None = None
@@ -323,6 +329,7 @@ class DaskRows(_Chunked):
 
     def __init__(self, keys: Sequence[Any], lengths: Sequence[int], of: TensorType, tasks: Mapping[Any, Any]) -> None:
         super().__init__(lengths, of)
+        self.chunks = self.lengths
         self.keys, self._tasks = tuple(keys), tasks
 
     def at(self, keys: Sequence[Any]) -> DaskRows:

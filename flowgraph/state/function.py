@@ -13,13 +13,14 @@ import numpy as np
 from flowgraph import tree
 from flowgraph.apply import convert, recorded
 from flowgraph.context import ACTIVE
-from flowgraph.eager import compiled, evaluate
+from flowgraph.eager import Compiled, compiled, evaluate
 from flowgraph.errors import UsageError
 from flowgraph.explain import Explanation, explain, no_data
 from flowgraph.graph import FOREVER, Node, make_input, toposort
 from flowgraph.leaves import Shared
 from flowgraph.mesh import current_mesh
 from flowgraph.ops.random import next_key
+from flowgraph.ops.shard import with_wishes, without_wishes
 from flowgraph.state.variable import Trace, Variable, is_drawn, trace_into, tracing
 from flowgraph.tensor import Tensor, tensor_of
 
@@ -33,10 +34,10 @@ class Traced:
         def stand_in(value: Any) -> Any:
             if not _is_tensor_like(value):
                 return value
-            given = convert(value)
+            given, wishes = without_wishes(convert(value))
             leaf = make_input(given.type, "data", f"argument {len(leaves)}")
             leaves.append(leaf)
-            return tensor_of(leaf)
+            return with_wishes(tensor_of(leaf), wishes)
 
         trace = Trace()
         symbolic_args, symbolic_kwargs = tree.map_structure(stand_in, (args, kwargs))
@@ -54,12 +55,16 @@ class Traced:
         graph, self.captured = trace.closed(self.outputs, [*leaves, *trace.variables.values()])
         self.drawn = frozenset(node for node in self.captured if is_drawn(node))
         self.since = min((node.since for node in self.captured), default=FOREVER)
-        self.entry = compiled(graph)
-        self.count = len(outputs)
+        self.graph, self.count = graph, len(outputs)
+
+    @functools.cached_property
+    def entry(self) -> Compiled:
+        """What runs the graph, compiled when it is first asked for."""
+        return compiled(self.graph)
 
     def call(self, tensors: Sequence[Tensor], client: Any, scheduler: Any) -> Any:
         """Run the program: results as tensors, assignments committed together."""
-        nodes = [tensor.node for tensor in tensors]
+        nodes = [without_wishes(tensor)[0].node for tensor in tensors]
         nodes += [variable._node for variable in self.variables]
         values = [value_of(node) for node in nodes]
         values += [next_key() if node in self.drawn else value_of(node) for node in self.captured]
@@ -155,7 +160,8 @@ class Function:
             if _is_tensor_like(value):
                 tensor = convert(value)
                 tensors.append(tensor)
-                return tensor.node.types[0]
+                wishes = without_wishes(tensor)[1]
+                return (tensor.node.types[0], wishes) if wishes else tensor.node.types[0]
             return _hashable(value)
 
         key = tree.form((args, kwargs) if kwargs else args, part)

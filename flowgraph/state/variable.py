@@ -16,7 +16,8 @@ from flowgraph.eager import PINNED
 from flowgraph.errors import DTypeError, ShapeError
 from flowgraph.graph import INPUT, Graph, Node, make_input, toposort
 from flowgraph.leaves import as_array
-from flowgraph.ops.shard import shard
+from flowgraph.mesh import Placement, current_placement
+from flowgraph.ops.shard import shard, without_wishes
 from flowgraph.tensor import Tensor, shape_text, tensor_of, value_text
 from flowgraph.types import Dim, as_dtype, is_float, tensor_type
 
@@ -109,10 +110,19 @@ class Variable:
         return self.type.ndim
 
     def __flowgraph_tensor__(self) -> Tensor:
-        """The current value as a tensor; tapes take note of the read."""
-        trace = _trace()
+        """The current value as a tensor, cut as it is wished; tapes take note of the read."""
+        tensor, wish, plan = self._read(), self._wish, current_placement()
+        if wish is None and plan is not None:
+            wish = _planned(plan, self)
+        return tensor if wish is None else shard(tensor, *wish)
+
+    def _read(self) -> Tensor:
+        """The current value as a tensor."""
+        trace, plan = _trace(), current_placement()
         if trace is not None:
             tensor: Tensor = trace.read(self)
+            if plan is not None:
+                _enter(plan.lane_of(self))
         else:
             if self._handle is None or self._handle.node is not self._node:
                 self._handle = tensor_of(self._node)
@@ -120,13 +130,18 @@ class Variable:
         if self.trainable and ACTIVE.tapes and is_float(self.type.dtype):
             for tape in ACTIVE.tapes:
                 tape.watch_variable(tensor.node, self)
-        return tensor if self._wish is None else shard(tensor, *self._wish)
+        return tensor
 
     def __flowgraph_shard__(self, rows: Any, axes: Any) -> Variable:
         """Keep a wish about how the value is cut, wherever it is read from now on; see `shard`."""
         shard(self.value(), rows, axes)  # says what is wrong with it
         self._wish = None if rows is None and not axes else (rows, dict(axes or {}))
         return self
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether `shard` was asked to cut axes of it."""
+        return self._wish is not None and bool(self._wish[1])
 
     def value(self) -> Tensor:
         """The current value as a tensor."""
@@ -136,7 +151,7 @@ class Variable:
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The current value as a numpy array."""
-        return self.value().numpy()
+        return self._read().numpy()
 
     def assign(self, value: Any) -> Variable:
         """Replace the value; returns the variable.
@@ -217,7 +232,7 @@ class Variable:
         return bool(self.value())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return self.value().__array__(dtype, copy)
+        return without_wishes(self.value())[0].__array__(dtype, copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return self.value().__array_ufunc__(ufunc, method, *inputs, **kwargs)
@@ -230,6 +245,19 @@ class Variable:
 
     def __reduce__(self) -> Any:
         return _unpickled_variable, (self.numpy(), self.trainable, self.name)
+
+
+def _planned(plan: Placement, variable: Variable) -> Any:
+    """The wish of a plan about a variable, as `shard` takes it."""
+    axes = plan.wish_of(variable)
+    return None if axes is None else (None, axes)
+
+
+def _enter(lane: tuple[str, int] | None) -> None:
+    """Let what is computed from here on belong to `lane`, unless the model names its stages or is further on."""
+    own = ACTIVE.lane
+    if lane is not None and (not own or (own[0][0] == lane[0] and own[0][1] < lane[1])):
+        ACTIVE.lane = (lane,)
 
 
 def _unpickled_variable(array: Any, trainable: bool, name: str) -> Variable:
@@ -330,13 +358,13 @@ def _trace() -> Any:
 @contextmanager
 def trace_into(trace: Trace) -> Iterator[None]:
     """A context in which variables are read and assigned in `trace`; tapes from outside do not see it."""
-    tapes, ACTIVE.tapes = ACTIVE.tapes, []
+    tapes, ACTIVE.tapes, lane = ACTIVE.tapes, [], ACTIVE.lane
     ACTIVE.traces.append(trace)
     try:
         yield
     finally:
         ACTIVE.traces.pop()
-        ACTIVE.tapes = tapes
+        ACTIVE.tapes, ACTIVE.lane = tapes, lane
 
 
 def tracing() -> bool:

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from flowgraph.apply import convert
+from flowgraph.context import Hooks
 from flowgraph.errors import DivergedError, ShapeError, UsageError
 from flowgraph.kernel import Kernel, Rows, clean
 from flowgraph.lower import lower_call, new_token
+from flowgraph.ops.shard import without_wishes
 from flowgraph.program import run_window
 from flowgraph.run import Executor, resolve
 from flowgraph.sources import Blocks, DaskRows, portable
@@ -76,6 +78,9 @@ def fit(
     (chosen by time if None); it has no influence on the result. `progress` shows a bar, or is called with (steps done,
     last loss) after each window; `stop` with (steps done, losses of the window) and ends the fit by returning True.
 
+    On a cluster whose workers have too little memory for the variables and the optimizer's state, they are cut as
+    `fg.plan` finds best; wishes of the model and a mesh in force (or a plan) come first.
+
     Raises DivergedError, naming the step, when the loss or a variable is no longer finite: the variables then have the
     values from before the window.
 
@@ -92,7 +97,11 @@ def fit(
     3.0
     """
     wish = _Wish(batch_size, shuffle, seed)
-    return _Fit(loss, data, variables, optimizer, wish, client, scheduler).run(steps, epochs, window, progress, stop)
+    variables = list(variables)
+    with Hooks.placed(loss, data, variables, optimizer, client if scheduler is None else scheduler):
+        return _Fit(loss, data, variables, optimizer, wish, client, scheduler).run(
+            steps, epochs, window, progress, stop
+        )
 
 
 @dataclass(frozen=True)
@@ -144,9 +153,9 @@ class _Fit:
     def __init__(
         self, loss: Any, data: Any, variables: Any, optimizer: Any, batches: _Wish, client: Any, scheduler: Any
     ) -> None:
-        self.values = _values(data)
+        self.values, wishes = _values(data)
         self.rows = _row_count(self.values)
-        self.step = Step(loss, [_type(one) for one in self.values], list(variables), optimizer)
+        self.step = Step(loss, [_type(one) for one in self.values], list(variables), optimizer, wishes)
         self.batches = None
         if batches.size is not None:
             if not self.values:
@@ -227,7 +236,7 @@ class _Fit:
         for values, starts, size in batches:
             while starts and total > 0:
                 count = min(pace.steps, total, len(starts))
-                with pace:
+                with pace.of(count):
                     yield self._window(values, starts[:count], size)
                 starts, total = starts[count:], total - count
             if total <= 0:
@@ -292,23 +301,43 @@ class _Fit:
 
 
 class _Pace:
-    """Chooses how many steps a window has, from how long the last ones took."""
+    """Chooses how many steps a window has, from how long the last ones took.
+
+    What a run costs by itself, however many steps it has, shows where the number of steps has just changed. A window
+    takes a few times as long: on a busy cluster this can be a second, and shorter windows would only make it worse.
+    """
 
     def __init__(self, steps: int | None) -> None:
         self.fixed = steps is not None
         self.steps = steps if steps is not None else FIRST_WINDOW
         self._began = 0.0
+        self._count = self.steps
+        self._before: tuple[int, float] | None = None
+        self._overhead = 0.0
+
+    def of(self, count: int) -> _Pace:
+        """A context for a window of `count` steps."""
+        self._count = count
+        return self
 
     def __enter__(self) -> None:
         self._began = time.perf_counter()
 
     def __exit__(self, *error: object) -> None:
-        if not self.fixed:
-            seconds = time.perf_counter() - self._began
-            if seconds < WINDOW_SECONDS / 2:
-                self.steps *= 2
-            elif seconds > WINDOW_SECONDS * 2 and self.steps > 1:
-                self.steps //= 2
+        if not self.fixed and self._count == self.steps:  # the last window of a buffer may have fewer
+            self._adapt(time.perf_counter() - self._began)
+
+    def _adapt(self, seconds: float) -> None:
+        if self._before is not None and self._before[0] != self.steps:
+            count, took = self._before
+            a_step = max((seconds - took) / (self.steps - count), 0.0)
+            self._overhead = max(min(seconds, took) - a_step * min(self.steps, count), 0.0)
+        first, self._before = self._before is None, (self.steps, seconds)
+        wanted = max(WINDOW_SECONDS, 3 * self._overhead)
+        if seconds > wanted * 2 and self.steps > 1:
+            self.steps //= 2
+        elif seconds < wanted / 2 or (first and seconds < wanted * 2):  # the second window has to be another
+            self.steps *= 2
 
 
 class _Bar:
@@ -338,16 +367,16 @@ class _Bar:
             self.progress(done, loss)
 
 
-def _values(data: Any) -> list[Any]:
-    """The arrays and sources of the data, computed if they are tensors that wait."""
-    parts = data if isinstance(data, tuple | list) else (data,)
-    values = []
-    for one in parts:
-        tensor = convert(one)
+def _values(data: Any) -> tuple[list[Any], list[Any]]:
+    """The arrays and sources of the data, computed if they are tensors that wait, and wishes about their cuts."""
+    values, wishes = [], []
+    for one in data if isinstance(data, tuple | list) else (data,):
+        tensor, own = without_wishes(convert(one))
         if tensor.node.memo is None:
             tensor.numpy()
         values.append(tensor.node.memo)
-    return values
+        wishes.append(own)
+    return values, wishes
 
 
 def _held(value: Any, executor: Executor) -> Any:

@@ -20,6 +20,7 @@ from flowgraph.eager import compiled, evaluate
 from flowgraph.errors import GradientError, ShapeError, UsageError
 from flowgraph.graph import make_input
 from flowgraph.leaves import scalar
+from flowgraph.mesh import pieces_of
 from flowgraph.ops.elementwise import sqrt, square
 from flowgraph.reverse import GradientTape
 from flowgraph.session.building import control_dependencies
@@ -55,12 +56,26 @@ class Optimizer:
 
     `learning_rate` is a number above 0, or a function of the step (a scalar tensor, 0 for the first) that gives one.
     It may be changed between steps.
+
+    `shard`, the name of an axis of the mesh or a number, cuts slots and update into so many pieces while `fit` trains,
+    also where weights are whole: each piece is updated by a task of its own, from its part of the gradient alone, and
+    its slots stay there. What it costs is that the weights are gathered in every step. Weights that `fg.shard` has cut
+    keep that cut.
     """
 
     slot_names: tuple[str, ...] = ()
 
-    def __init__(self, learning_rate: float | Callable[[Tensor], Any], name: str) -> None:
+    def __init__(
+        self, learning_rate: float | Callable[[Tensor], Any], name: str, shard: str | int | None = None
+    ) -> None:
         self.name = name
+        if shard is not None and not isinstance(shard, str) and not _is_count(shard):
+            raise UsageError(
+                f"{name}(shard={shard!r})",
+                "that is no number of pieces",
+                "Give the name of an axis of the mesh, or how many pieces.",
+            )
+        self.shard = shard
         self._rate = Variable(0.0, trainable=False, dtype=np.float64, name=f"{name}/learning_rate")
         self.learning_rate = learning_rate
         self.iterations = Variable(0, trainable=False, dtype=np.int64, name=f"{name}/iterations")
@@ -91,6 +106,12 @@ class Optimizer:
         if self._schedule is not None:
             return convert(self._schedule(step)).astype(np.float64)
         return self._rate.value()
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces slots and update are cut into, by `shard` and the mesh in force."""
+        found = pieces_of(self.shard) if isinstance(self.shard, str) else self.shard
+        return 1 if found is None else found
 
     def slots(self, variables: Sequence[Variable]) -> dict[str, list[Variable]]:
         """For each slot name the slots of `variables`, of their shapes and zero at first.
@@ -221,6 +242,10 @@ class Optimizer:
         return [*(one for own in slots.values() for one in own), step], outputs
 
 
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 def check_variables(variables: Sequence[Any]) -> None:
     """Raise UsageError unless these are different variables of real or complex numbers."""
     for one in variables:
@@ -294,11 +319,12 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         nesterov: bool = False,
         name: str = "SGD",
+        shard: str | int | None = None,
     ) -> None:
         self.momentum, self.nesterov = fraction("momentum", momentum), bool(nesterov)
         if self.momentum:
             self.slot_names = ("momentum",)
-        super().__init__(learning_rate, name)
+        super().__init__(learning_rate, name, shard)
 
     def rule(self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor], step: Tensor) -> tuple[Tensor, Slots]:
         """See the class."""
@@ -334,10 +360,11 @@ class Adam(Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         name: str = "Adam",
+        shard: str | int | None = None,
     ) -> None:
         self.beta_1, self.beta_2 = fraction("beta_1", beta_1), fraction("beta_2", beta_2)
         self.epsilon = positive("epsilon", epsilon)
-        super().__init__(learning_rate, name)
+        super().__init__(learning_rate, name, shard)
 
     def rule(self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor], step: Tensor) -> tuple[Tensor, Slots]:
         """See the class."""

@@ -4,6 +4,7 @@
     data      the data of each kind of work, the same for every contender
     with_*    the work as a user of one library would write it; a contender is one such file
     child     one contender in a process of its own, told what to do line by line
+    with_cluster, torch_processes, simulation    parts of these: Dask clusters, torch's processes, a model of a cluster
     rounds    starts the children of a case, gives each its turn, and compares what they found
     machine   the processor, the environment and the versions
     report    the tables

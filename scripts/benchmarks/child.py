@@ -5,6 +5,7 @@
     prepare    make the data, warm up                           {"calls": ..., "versions": ..., "blas": ...}
     turn       one call, then time some                         {"seconds": ..., "found": ...}
     memory     make the data, measure the peak of some calls    {"bytes": ..., "exact": ..., "found": ...}
+    figure     make the data, ask for a number                  {"figure": ...}
 
 Instead of an answer to the first word there may come {"missing": module}. Errors go to stderr and end the process.
 """
@@ -92,6 +93,12 @@ class _Contender:
         peak = _status("VmHWM") if exact else _highest()
         about = {"versions": versions(self.task["needs"]), "blas": blas()}
         return {"bytes": max(peak - before, 0), "exact": exact, "found": digest(found), **about}
+
+    def figure(self) -> Any:
+        """A number that is no time of this process: a count, or one that is computed."""
+        run = self.make(self.data, self.task["threads"])
+        about = {"versions": versions(self.task["needs"]), "blas": blas()}
+        return {"figure": float(run()["figure"]), **about}
 
 
 def digest(found: Mapping[str, Any]) -> dict[str, Any]:

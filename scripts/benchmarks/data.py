@@ -26,6 +26,8 @@ class Data:
     batch: int = 0
     steps: int = 1
     """How many steps one call makes; times are divided by it."""
+    count: int = 0
+    """How many shards, or workers of a simulated cluster."""
 
     def head(self, rows: int) -> Data:
         """The same with the first rows alone; no copy."""
@@ -94,6 +96,43 @@ def small_steps(steps: int) -> Data:
 
 
 small_eager = small_call = small_node = small_steps
+
+
+processes = mlp
+
+
+def cluster_step(steps: int) -> Data:
+    """A small network on few rows: little work, in two shards of one tile."""
+    return replace(mlp(16_384, 16, "tanh"), steps=steps)
+
+
+cluster_tasks = cluster_bytes = cluster_step
+
+
+def no_ops(steps: int) -> Data:
+    """So many tasks."""
+    return replace(mlp(8, 1, "tanh"), steps=steps)
+
+
+no_ops_chain = no_ops
+
+
+def lowering(shards: int) -> Data:
+    """Rows for so many shards. They are never read, and take no memory."""
+    whole = mlp(8, 16, "tanh")
+    X, y = (
+        np.broadcast_to(np.zeros((1, one.shape[1]), np.float32), (shards << 14, one.shape[1]))
+        for one in (whole.X, whole.y)
+    )
+    return replace(whole, X=X, y=y, count=shards)
+
+
+planning = lowering
+
+
+def simulated(workers: int, width: int) -> Data:
+    """The parameters of a network of this width."""
+    return replace(mlp(8, width, "tanh"), count=workers)
 
 
 def compile_tiles() -> Data:

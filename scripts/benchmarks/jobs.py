@@ -24,6 +24,7 @@ class Contender(NamedTuple):
     """Whether it counts when the best peer is sought."""
 
 
+_CLUSTER = ("flowgraph", "numpy", "dask", "distributed")
 _TENSORFLOW = ("tensorflow", "tensorflow-cpu", "keras")
 
 CONTENDERS: Mapping[str, Contender] = {
@@ -36,6 +37,12 @@ CONTENDERS: Mapping[str, Contender] = {
     "sklearn": Contender("sklearn", ("scikit-learn",), "peers"),
     "dask": Contender("dask", ("dask",)),
     "tensorflow": Contender("tensorflow", _TENSORFLOW, "tensorflow"),
+    "threads": Contender("cluster", _CLUSTER, suffix="_threads", peer=False),
+    "here": Contender("cluster", _CLUSTER, suffix="_here", peer=False),
+    "by 2": Contender("cluster", _CLUSTER, suffix="_by_2", peer=False),
+    "by 16": Contender("cluster", _CLUSTER, suffix="_by_16", peer=False),
+    "flat": Contender("cluster", _CLUSTER, suffix="_flat", peer=False),
+    "no scheduler": Contender("cluster", _CLUSTER, suffix="_no_scheduler", peer=False),
 }
 
 
@@ -56,6 +63,8 @@ SECONDS = Unit("s", 1)
 MILLISECONDS = Unit("ms", 1e3)
 MICROSECONDS = Unit("us", 1e6)
 MEGABYTES = Unit("MB", 1e-6)
+KILOBYTES = Unit("kB", 1e-3)
+TASKS = Unit("tasks", 1)
 
 
 class Target(NamedTuple):
@@ -117,7 +126,7 @@ class Case:
     tolerance: float = 1e-3
     """The largest difference between results that counts as agreement, relative to the entries of the result."""
     measure: str = "time"
-    """time, or memory: the peak beyond the data."""
+    """time; memory: the peak beyond the data; or figure: a number that the work gives."""
 
     def scaled(self, scale: float) -> dict[str, int | str]:
         """The size at a scale of 1 or below."""
@@ -224,6 +233,102 @@ COMPILE = tuple(
 )
 
 
+PROCESSES = Case(
+    "processes",
+    "MLP 32-64-64-1 tanh, {rows:,} rows, on a Dask cluster of two processes of one thread: loss and gradients",
+    "processes",
+    ("flowgraph", "threads", "torch"),
+    {"rows": 1_000_000, "width": 64, "activation": "tanh"},
+    (within(1.11, "threads"), faster(1, "torch")),
+    MILLISECONDS,
+)
+CLUSTER_STEP = (
+    Case(
+        "cluster_step",
+        "a step of Adam after the other on a Dask cluster of two, little work: one step",
+        "cluster_step",
+        ("flowgraph", "here"),
+        {"steps": 100},
+        (at_most(15e-3),),
+        MILLISECONDS,
+    ),
+    Case(
+        "cluster_tasks",
+        "tasks of such a step",
+        "cluster_tasks",
+        ("flowgraph",),
+        {"steps": 100},
+        (at_most(4),),
+        TASKS,
+        measure="figure",
+    ),
+    Case(
+        "cluster_bytes",
+        "bytes of the graph of such a step",
+        "cluster_bytes",
+        ("flowgraph",),
+        {"steps": 100},
+        (at_most(100e3),),
+        KILOBYTES,
+        measure="figure",
+    ),
+    Case(
+        "no_ops",
+        "a task that does nothing, {steps:,} at the same time",
+        "no_ops",
+        ("flowgraph",),
+        {"steps": 1_000},
+        unit=MILLISECONDS,
+    ),
+    Case(
+        "no_ops_chain",
+        "a task that does nothing, {steps:,} one after the other",
+        "no_ops_chain",
+        ("flowgraph",),
+        {"steps": 200},
+        unit=MILLISECONDS,
+    ),
+)
+_SHARDS = (1, 10, 100, 1_000, 10_000)
+LOWERING = (
+    *(
+        Case(
+            f"lowering_{shards}",
+            f"from program and data to the tasks of loss and gradients, MLP 32-16-16-1, {shards:,} shards",
+            "lowering",
+            ("flowgraph",),
+            {"shards": shards},
+            (at_most(0.5),) if shards == max(_SHARDS) else (),
+            MILLISECONDS,
+        )
+        for shards in _SHARDS
+    ),
+    *(
+        Case(
+            f"planning_{shards}",
+            f"from a loss to the stages of loss and gradients, MLP 32-16-16-1, {shards:,} shards",
+            "planning",
+            ("flowgraph",),
+            {"shards": shards},
+            unit=MILLISECONDS,
+        )
+        for shards in (min(_SHARDS), max(_SHARDS))
+    ),
+)
+SIMULATED = tuple(
+    Case(
+        f"simulated_{width}_{workers}",
+        f"simulated cluster, {workers:,} workers of 1 s, MLP 32-{width}-{width}-1: one step",
+        "simulated",
+        ("flowgraph", "by 2", "by 16", "flat", "no scheduler"),
+        {"workers": workers, "width": width},
+        measure="figure",
+    )
+    for width in (64, 1024)
+    for workers in (1, 10, 100, 1_000)
+)
+
+
 def _minibatch(batch: int) -> Case:
     return Case(
         f"minibatch_{batch}",
@@ -259,4 +364,8 @@ JOBS: Mapping[str, tuple[Case, ...]] = {
     "small_steps": SMALL_STEPS,
     "minibatch": (_minibatch(256), _minibatch(1024)),
     "compile": COMPILE,
+    "processes": (PROCESSES,),
+    "cluster_step": CLUSTER_STEP,
+    "lowering": LOWERING,
+    "simulated": SIMULATED,
 }

@@ -46,7 +46,7 @@ class Entry:
     """What one contender did in one case."""
 
     times: list[float] = field(default_factory=list)
-    """Seconds of each turn; bytes, where memory is measured."""
+    """Seconds of each turn; bytes, where memory is measured; the figure, where one is asked for."""
     found: dict[str, Any] = field(default_factory=dict)
     """Parts of the results, to be compared."""
     about: dict[str, Any] = field(default_factory=dict)
@@ -164,7 +164,7 @@ def measure(case: Case, names: Sequence[str], options: Options, say: Callable[[s
     """Run `case` with those of its contenders that are in `names`."""
     outcome = Outcome(case)
     wanted = [name for name in case.contenders if name in names]
-    (_memory if case.measure == "memory" else _times)(outcome, wanted, options, say)
+    (_times if case.measure == "time" else _once)(outcome, wanted, options, say)
     compare(outcome.entries)
     return outcome
 
@@ -185,11 +185,11 @@ def _times(outcome: Outcome, wanted: Sequence[str], options: Options, say: Calla
                     del children[name]
 
 
-def _memory(outcome: Outcome, wanted: Sequence[str], options: Options, say: Callable[[str], None]) -> None:
+def _once(outcome: Outcome, wanted: Sequence[str], options: Options, say: Callable[[str], None]) -> None:
     for name in wanted:
         say(f"{outcome.case.name}: {name}")
         with _child(outcome.case, name, options) as child:
-            _take(outcome, name, child, "memory")
+            _take(outcome, name, child, outcome.case.measure)
 
 
 def _take(outcome: Outcome, name: str, child: Child, word: str) -> bool:
@@ -204,7 +204,7 @@ def _take(outcome: Outcome, name: str, child: Child, word: str) -> bool:
         outcome.left_out[name] = f"no module {answer['missing']} in {CONTENDERS[name].python} Python"
         return False
     entry = outcome.entries.setdefault(name, Entry())
-    for key in ("seconds", "bytes"):
+    for key in ("seconds", "bytes", "figure"):
         if key in answer:
             entry.times.append(answer.pop(key))
     entry.found = answer.pop("found", entry.found)

@@ -11,6 +11,17 @@ import numpy as np
 import flowgraph as fg
 
 from .data import FEATURES, Data, Results, results
+from .with_cluster import (  # noqa: F401  # works of its own, in a file of their own
+    cluster_bytes,
+    cluster_step,
+    cluster_tasks,
+    lowering,
+    no_ops,
+    no_ops_chain,
+    planning,
+    processes,
+    simulated,
+)
 
 Run = Callable[[], Results]
 

@@ -68,6 +68,13 @@ def mlp(data: Data, threads: int) -> Run:
     return _gradients(lambda *given: _mlp_loss(act, *given), data, threads)
 
 
+def processes(data: Data, threads: int) -> Run:
+    """Forward and backward in processes of one thread, which average their gradients: DistributedDataParallel."""
+    from .torch_processes import start
+
+    return start(data, threads)
+
+
 def small_node(data: Data, threads: int) -> Run:
     """The same additions, which torch computes at once."""
     x, y = torch.from_numpy(data.X), torch.from_numpy(data.y)

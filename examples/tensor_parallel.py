@@ -1,0 +1,77 @@
+"""Tensor parallel training of a weight that fits no worker: with its two Adam slots it is cut over the cluster.
+
+The weight has 50 MB; with its slots and a step under way that is more than the 360 MB which a worker may have, and
+Dask ends a worker that takes more. Cut into eight pieces, each piece lies on a worker with its slots, its gradient is
+computed there and its update too. The pieces belong to the program: one thread computes the same bits with them.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import dask
+import numpy as np
+from distributed import Client, LocalCluster
+
+import flowgraph as fg
+from flowgraph.errors import ClusterError
+
+ROWS, WIDTH, HIDDEN, PIECES, STEPS = 16, 64, 196_608, 8, 2
+LIMIT = "360MB"
+
+
+def train(pieces: int, **where: Any) -> tuple[Any, Any]:
+    """The losses and a digest of the weight after a few steps."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((ROWS, WIDTH), dtype="float32")
+    y = np.tanh(x[:, 0])
+    w = fg.Variable(rng.standard_normal((WIDTH, HIDDEN), dtype="float32") / 8)
+    v = fg.Variable(rng.standard_normal((HIDDEN, 1), dtype="float32") / HIDDEN**0.5)
+    fg.shard(w, axes={1: "model"})
+    fg.shard(v, axes={0: "model"})
+    with fg.Mesh(model=pieces):
+        history = fg.fit(
+            lambda x, y: fg.keras.losses.mse(y, fg.squeeze(fg.tanh(x @ w) @ v, -1)),
+            (x, y),
+            variables=[w, v],
+            optimizer=fg.keras.optimizers.Adam(1e-5),
+            steps=STEPS,
+            window=STEPS,
+            **where,
+        )
+    return history.losses, w.numpy()
+
+
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.worker.memory.target": False,  # no rescue on disk: what does not fit ends the worker
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.95,
+}
+
+if __name__ == "__main__":
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with (
+        dask.config.set(SETTINGS),
+        LocalCluster(
+            n_workers=3,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            memory_limit=LIMIT,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        print(f"a weight of {4 * WIDTH * HIDDEN / 1e6:.0f} MB on workers of {LIMIT}")
+        try:
+            train(1, client=client)
+            print("whole: it trained")
+        except ClusterError as error:
+            print(f"whole: {error.found}")
+        client.wait_for_workers(3)
+        losses, weight = train(PIECES, client=client)
+        print(f"in {PIECES} pieces: loss {losses[0]:.4f} to {losses[-1]:.4f}")
+    expected, same = train(PIECES, scheduler="synchronous")
+    print("same bits as on one thread:", np.array_equal(losses, expected) and np.array_equal(weight, same))

@@ -1,0 +1,62 @@
+"""Wishes about rows: what the `shard` nodes of a graph ask for, and where they contradict one another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowgraph.context import describe_line
+from flowgraph.errors import UsageError
+from flowgraph.graph import Graph, Node, toposort
+
+
+def wishes_of(graph: Graph) -> dict[Node, tuple[Any, Node]]:
+    """The cuts of rows by hand: for each leaf under a `shard` node, the wish, and the node that says it.
+
+    Raises UsageError, naming both, where two wishes about one tensor contradict.
+    """
+    wishes: dict[Node, tuple[Any, Node]] = {}
+    said: dict[Node, Node] = {}
+    for node in graph.nodes():
+        rows = node.attr("rows") if node.op.name == "shard" else None
+        if node.op.name != "shard":
+            continue
+        tensor = node
+        while tensor.op.name == "shard":
+            tensor = tensor.inputs[0]
+        _check(node, said.setdefault(tensor, node), said, tensor)
+        if rows is not None:
+            for leaf in toposort([node]):
+                if leaf.is_leaf:
+                    wishes.setdefault(leaf, (rows, node))
+    return wishes
+
+
+def _check(node: Node, first: Node, said: dict[Node, Node], tensor: Node) -> None:
+    """Compare a wish with the one before about the same tensor; the last that speaks of rows is kept for the next."""
+    rows, before = node.attr("rows"), first.attr("rows")
+    if rows is not None and before is not None and rows != before:
+        raise contradiction(first, node, "the same rows")
+    for one, other in ((node, first), (first, node)):
+        if one.attr("rows") is not None and _cuts_rows(other):
+            raise contradiction(first, node, "axis 0 as rows and as an axis of the program")
+    if rows is not None and before is None:
+        said[tensor] = node
+
+
+def _cuts_rows(node: Node) -> bool:
+    return any(axis == 0 and pieces > 1 for axis, _, pieces in node.attr("axes"))
+
+
+def contradiction(first: Node, second: Node, what: str) -> UsageError:
+    """The error of two wishes that can not both be granted."""
+    return UsageError(
+        f"to cut {what}, as wished at {describe_line(second.where)}: {_said(second)}",
+        f"another wish was made at {describe_line(first.where)}: {_said(first)}",
+        "Drop one of the two, or make them agree.",
+    )
+
+
+def _said(node: Node) -> str:
+    axes = {axis: int(name) if name.isdigit() else name for axis, name, _ in node.attr("axes")}
+    words = [f"rows={node.attr('rows')}"] if node.attr("rows") is not None else []
+    return ", ".join([*words, *([f"axes={axes}"] if axes else [])])

@@ -1,0 +1,129 @@
+"""Data larger than memory: gradients of files and of dask arrays hold a few pieces at a time, in a limited process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measures memory as Linux tells it")
+
+START = """
+import resource, sys
+import dask, numpy as np, dask.array as da, dask.threaded
+import flowgraph as fg
+
+ROWS, COLUMNS = int(sys.argv[1]), 32
+dask.config.set(num_workers=2)
+
+def status(name):
+    (line,) = [line for line in open("/proc/self/status") if line.startswith(name + ":")]
+    return int(line.split()[1]) * 1024
+
+def loss(w, x):
+    return fg.mean(fg.square(x @ w - 1))
+
+def measured(x):
+    more = ROWS * COLUMNS * 4 // 2
+    w = np.zeros((COLUMNS, 1), np.float32)
+    fg.value_and_grad(loss)(w, x[:200_000])[0].numpy()  # libraries are loaded, and threads have their stacks
+    limit = status("VmData") + more + 200_000_000  # stacks of threads that a library starts count, used or not
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    open("/proc/self/clear_refs", "w").write("5")
+    before = status("VmRSS")
+    value, slope = fg.value_and_grad(loss)(w, x)
+    assert float(value) == 1
+    assert slope.numpy().shape == w.shape
+    grown = status("VmHWM") - before
+    assert grown < more, grown
+    print(grown)
+"""
+
+PARQUET = """
+import pyarrow as pa, pyarrow.parquet as pq
+path, part = sys.argv[2] + "/x.parquet", 100_000
+rng = np.random.default_rng(0)
+for start in range(0, ROWS, part):
+    block = rng.standard_normal((COLUMNS, part), dtype=np.float32)
+    table = pa.table({f"x{n}": one for n, one in enumerate(block)})
+    if not start:
+        writer = pq.ParquetWriter(path, table.schema, compression="none", use_dictionary=False)
+    writer.write_table(table)
+writer.close()
+del block, table
+measured(fg.read_parquet(path))
+"""
+
+ZARR = """
+import zarr
+path, part = sys.argv[2] + "/x.zarr", 65_536
+array = zarr.create_array(path, shape=(ROWS, COLUMNS), chunks=(part, COLUMNS), dtype="float32")
+rng = np.random.default_rng(0)
+for start in range(0, ROWS, part):
+    array[start : start + part] = rng.standard_normal((min(part, ROWS - start), COLUMNS), dtype=np.float32)
+measured(fg.read_zarr(path))
+"""
+
+DASK = """
+x = da.random.default_rng(0).standard_normal((ROWS, COLUMNS), chunks=(65_000, -1), dtype="float32")
+measured(fg.from_dask(x))
+"""
+
+ROWWISE = """
+x = da.random.default_rng(0).standard_normal((ROWS, COLUMNS), chunks=(65_000, -1), dtype="float32")
+fg.sum(fg.tanh(x[:200_000])).numpy()
+slope = fg.grad(lambda x: fg.sum(fg.tanh(x)))(x).to_dask_array()
+open("/proc/self/clear_refs", "w").write("5")
+before = status("VmRSS")
+assert 0 < float(slope.mean().compute()) < 1
+grown = status("VmHWM") - before
+assert grown < ROWS * COLUMNS * 2, grown
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "rows"),
+    # Files are read tile by tile, chunks of dask arrays wait for the others of their shard.
+    [(PARQUET, 2_400_000), (ZARR, 2_400_000), (DASK, 4_800_000), (ROWWISE, 4_800_000)],
+    ids=["parquet", "zarr", "dask array", "gradient of rows"],
+)
+def test_a_gradient_in_half_the_memory_of_the_data(code: str, rows: int, tmp_path: Path) -> None:
+    """300 MB of float32 under 150 MB more than before; 600 MB under 300."""
+    if code is ZARR:
+        pytest.importorskip("zarr")
+    arguments = [sys.executable, "-c", START + code, str(rows), str(tmp_path)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+
+
+CLUSTER = """
+import dask, numpy as np, dask.array as da, flowgraph as fg
+from distributed import Client, LocalCluster
+
+if __name__ == "__main__":
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, memory_limit="400MB", dashboard_address="127.0.0.1:0",
+                     scheduler_kwargs={"dashboard": False}) as cluster,
+        Client(cluster) as client,
+    ):
+        x = da.random.default_rng(0).standard_normal((12_000_000, 32), chunks=(100_000, -1), dtype="float32")
+        w = np.zeros((32, 1), np.float32)
+        value, slope = fg.value_and_grad(lambda w, x: fg.mean(fg.square(x @ w - 1)))(w, fg.from_dask(x))
+        assert float(value) == 1
+        assert slope.numpy().shape == w.shape
+        logs = [str(one) for own in client.get_worker_logs().values() for one in own]
+        assert not any("spill" in one.lower() or "restart" in one.lower() for one in logs), logs
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_workers_hold_a_few_chunks(tmp_path: Path) -> None:
+    """1.5 GB of a dask array on two workers of 400 MB."""
+    script = tmp_path / "script.py"
+    script.write_text(CLUSTER, encoding="utf-8")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
