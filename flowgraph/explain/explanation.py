@@ -8,7 +8,7 @@ from typing import Any
 
 from flowgraph.errors import UsageError
 from flowgraph.explain.bound import is_count, lowered, row_counts
-from flowgraph.explain.forms import Forms, concatenated
+from flowgraph.explain.forms import Forms, joined
 from flowgraph.explain.picture import Arrow, Box, dot_text, draw
 from flowgraph.explain.simulate import Outcome, Simulation, order_of, worst
 from flowgraph.explain.table import Column, as_html, as_text, count_text, seconds_text, size_text
@@ -195,12 +195,8 @@ class _Explaining:
     def _collected(self) -> int:
         """What the caller holds when the results have come: their pieces, and those that are joined once more."""
         found = [self.forms.found[key] for one in self.results for key in one.keys]
-        joined = [
-            concatenated([self.forms.found[key] for key in one.keys], one.axis or 0)
-            for one in self.results
-            if len(one.keys) > 1
-        ]
-        return size_of([*found, *joined])
+        whole = [joined([self.forms.found[key] for key in one.keys], one.item, one.axis) for one in self.results]
+        return size_of([*found, *whole])
 
     def _names(self) -> list[str]:
         """The stages, in the order in which they can run; inputs come before them."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from flowgraph.graph import Node
-from flowgraph.kernel import LoopStage, complete, join
+from flowgraph.kernel import Excerpt, LoopStage, complete, join
 from flowgraph.kernel.levels import read_operands
 from flowgraph.kernel.names import MESH_NUMBER
 from flowgraph.lower import Lowering, call_of, calls
@@ -80,12 +80,14 @@ class States:
 
     def __init__(self, program: Program, stage: LoopStage, lengths: Lengths, leaf: int) -> None:
         self.lengths, self.leaf = lengths, leaf
-        self.places = program.emitter.accumulators(stage.loop.partials)
+        self.places = program.emitter.accumulators(stage.loop)
         self.tile = program.plan.tile[stage.loop.mesh]
         names = {f"N{MESH_NUMBER[mesh]}": count for mesh, count in lengths.rows.items()}
         self.counts = [evaluated(text, names) for text in self.places.counts]
         self.node_of = {place[0]: node for node, place in self.places.places.items()}
         self.merges = [self._merge(entry) for entry in range(len(self.counts))]
+        self.main = list(range(len(self.counts))) if stage.main is None else [entry for entry, *_ in stage.main.entries]
+        """The entries that are combined as a whole."""
         self._known: dict[tuple[int, int, int], list[Any]] = {}
 
     def _merge(self, entry: int) -> Any:
@@ -210,7 +212,14 @@ class Forms:
             for stage in bound.stages
             if isinstance(stage, LoopStage)
         }
-        self.of_merges = {id(one.merges): one.loop for one in bound.stages if isinstance(one, LoopStage)}
+        self.merges: dict[int, list[Any]] = {}
+        """How forms merge, under the identity of how arrays do."""
+        for one in bound.stages:
+            if isinstance(one, LoopStage):
+                of = self.states[one.loop]
+                self.merges[id(one.merges)] = [of.merges[entry] for entry in of.main]
+                for excerpt in one.excerpts.values():
+                    self.merges[id(excerpt.merges)] = [of.merges[entry] for entry, *_ in excerpt.entries]
         self.found: dict[Any, Any] = {}
         """What each task returns, with forms in place of arrays; None where that is not known."""
         self.work: dict[Any, tuple[Any, int]] = {}
@@ -257,7 +266,7 @@ class Forms:
 
     def _made_first(self, args: Sequence[Any]) -> list[Any]:
         """The arrays that a whole phase joins before its kernel runs. A single subtree or piece is used as it is."""
-        subtrees = [[one for stack in own for one in stack] for own in args[3]]
+        subtrees = [[one for stack in own for one in stack] for own in [*args[3], *(own for _, own in args[6])]]
         states = [own[0][2] for own in subtrees if len(own) > 1]
         return [*states, *(concatenated(own, axis) for own, axis in zip(args[4], args[5], strict=True) if len(own) > 1)]
 
@@ -274,25 +283,24 @@ class Forms:
             written = [Form(self.lengths.local(node, rows, False), node.type.dtype) for node in loop.writes]
             return (stack, *written)
         if function is calls.join_stacks:
-            return join(self.states[self.of_merges[id(args[0])]].merges, args[1])
+            return join(self.merges[id(args[0])], args[1])
+        if function is calls.take:
+            return [(level, index, _excerpt(args[0], state)) for level, index, state in args[1]]
         if function is calls.pick:
             return args[0][args[1]]
+        if function is calls.whole_of:
+            return args[0]
         if function is calls.assemble:
-            return self._joined(*args)
+            return joined(*args)
         if function in (calls.run_whole, calls.run_one):
             return self._results(self.stage[args[0]], args)
         return None
-
-    def _joined(self, parts: Sequence[Any], item: int | None, axis: int | None) -> Any:
-        if item is not None:
-            return parts[0][item]
-        return parts[0] if len(parts) == 1 else concatenated(parts, axis or 0)
 
     def _results(self, stage: Any, args: Sequence[Any]) -> tuple[Any, ...]:
         """The results of a whole phase, or of a program of one tile."""
         states = {}
         for one, stacks in zip([own for own in getattr(stage, "loops", ()) if own.merges], args[3], strict=False):
-            states[one.loop] = complete(self.states[one.loop].merges, stacks)
+            states[one.loop] = complete(self.merges[id(one.merges)], stacks)
         found: list[Any] = []
         for node in stage.results:
             forms = self.lengths.whole(node)
@@ -300,9 +308,24 @@ class Forms:
             for loop, state in states.items():  # what pieces of a running axis hand on has an entry for each tile
                 own = self.states[loop]
                 if made in self.program.parts.carries and made in own.places.places:
-                    forms = own.finished(made, state[own.places.places[made][0]])
+                    forms = own.finished(made, state[own.main.index(own.places.places[made][0])])
             found.append(forms if len(forms) > 1 else forms[0])
         return tuple(found)
+
+
+def joined(parts: Sequence[Any], item: int | None, axis: int | None) -> Any:
+    """The form of a value from what the tasks that have it return."""
+    own = parts if item is None else [one[item] for one in parts]
+    return own[0] if len(own) == 1 else concatenated(own, axis or 0)
+
+
+def _excerpt(excerpt: Excerpt, state: Sequence[Any]) -> list[Any]:
+    """What is taken of a state."""
+    found = []
+    for entry, start, stop in excerpt.entries:
+        one = state[entry]
+        found.append(one if stop is None else Form((len(range(*slice(start, stop).indices(one.shape[0]))),), one.dtype))
+    return found
 
 
 def concatenated(parts: Sequence[Form], axis: int) -> Form:

@@ -117,6 +117,9 @@ def call_of(task: Any, found: Mapping[Any, Any]) -> tuple[Any, Any]:
     def argument(value: Any) -> Any:
         if isinstance(value, spec.TaskRef):
             return found.get(value.key)
+        if isinstance(value, spec.Task) and not isinstance(value, spec.List):  # one of the results of another task
+            of, *rest = map(argument, value.args)
+            return None if of is None else value.func(of, *rest)
         return [argument(one) for one in value.args] if isinstance(value, spec.List) else value
 
     if isinstance(task, spec.Task):
