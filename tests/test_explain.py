@@ -17,7 +17,8 @@ import pytest
 import flowgraph as fg
 from flowgraph.errors import UsageError
 from flowgraph.explain import Explanation, explain
-from flowgraph.lower import call_of, task_name
+from flowgraph.lower import Lowering, call_of, lowering, new_token, task_name
+from flowgraph.train.step import Step
 from flowgraph.watch import size_of
 
 RNG = np.random.default_rng(0)
@@ -128,6 +129,41 @@ def test_tasks_and_bytes_are_exact(make: Callable[[], Any], rows: Any) -> None:
     assert found.tasks == len(recorder.sizes)
     assert {(named(one), named(key)): size for (one, key), size in found.edges.items()} == recorder.edges
     assert found.bytes == sum(recorder.edges.values())
+
+
+@pytest.mark.parametrize(("bytes_beside", "most"), [(-1, 2), (1 << 60, 3)])
+@pytest.mark.parametrize("make", [*MODELS, lambda: tall, lambda: spread])
+def test_also_where_tasks_pick_and_join(
+    make: Callable[[], Any], bytes_beside: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lowering, "BESIDE_BYTES", bytes_beside)
+    monkeypatch.setattr(lowering, "INSIDE_BYTES", bytes_beside)
+    monkeypatch.setattr(lowering, "fan_in", lambda count, size: most)
+    test_tasks_and_bytes_are_exact(make, 7)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 4])
+@pytest.mark.parametrize("bytes_beside", [-1, 1 << 60])
+def test_a_step_on_state_that_is_cut(pieces: int, bytes_beside: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lowering, "BESIDE_BYTES", bytes_beside)
+    monkeypatch.setattr(lowering, "fan_in", lambda count, size: 3)
+    w, v = weights((32, 35), (35, 1))
+    step = Step(
+        lambda x, y: mse(y, fg.tanh(fg.shard(x, rows=5) @ w) @ v) + fg.sum(fg.square(w)),
+        [fg.asarray(X).type, fg.asarray(Y).type],
+        [w, v],
+        fg.keras.optimizers.Adam(0.01, shard=pieces),
+    )
+    state, outside = step.inputs()
+    values = [X, Y, *state, *outside]
+    counts = step.program.row_counts(values, {})
+    lowered = Lowering(step.program.bind(values, counts, 2), new_token())
+    keys = [key for one in lowered.lower() for key in one.keys]
+    recorder = Recorder()
+    recorder.get(lowered.graph, keys)
+    found = explain(step.program, counts, 2)
+    assert found.tasks == len(recorder.sizes)
+    assert {(named(one), named(key)): size for (one, key), size in found.edges.items()} == recorder.edges
 
 
 def test_the_update_of_a_fit_is_part_of_it() -> None:
