@@ -174,6 +174,13 @@ def test_the_update_of_a_fit_is_part_of_it() -> None:
     small = fg.explain_fit(lambda x, y: mse(y, x @ w), (X, Y), variables=[w], optimizer=adam, batch_size=8)
     assert small.stages[-1].name == "program"
     assert "called right here" in str(small)
+    cut = fg.explain_fit(
+        lambda x, y: mse(y, x @ w),
+        (fg.shard(fg.asarray(X), rows=3), Y),
+        variables=[w],
+        optimizer=fg.keras.optimizers.Adam(0.01, shard=2),
+    )
+    assert {"loop_0": 3, "whole_1_slots1": 1}.items() <= {one.name: one.shards for one in cut.stages}.items()
 
 
 @pytest.mark.parametrize("make", MODELS)

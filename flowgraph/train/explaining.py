@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from flowgraph.apply import convert
+from flowgraph.context import Hooks
 from flowgraph.explain import Explanation, explain, no_data
+from flowgraph.ops.shard import without_wishes
 from flowgraph.state import Variable
 from flowgraph.train.optimizers import Optimizer
 from flowgraph.train.step import Step
@@ -28,7 +30,8 @@ def explain_fit(
 ) -> Explanation:
     """What one step of `fit` with these arguments will cost, as a table: see `Program.explain`. Nothing runs.
 
-    The state of variables and optimizer is part of the step: its update is one of the stages.
+    The state of variables and optimizer is part of the step: its update is one of the stages. Where `fit` would make a
+    plan, for workers with little memory, this is the cost of that plan.
 
     >>> import numpy as np, flowgraph as fg
     >>> w = fg.Variable(0.0)
@@ -41,14 +44,17 @@ def explain_fit(
     >>> found.stages[-1].name
     'whole_1'
     """
-    given = [convert(one).node for one in (data if isinstance(data, tuple | list) else (data,))]
-    step = Step(loss, [one.type for one in given], list(variables), optimizer)
-    state, outside = step.inputs()
-    like = [
-        one.memo if one.memo is not None and not isinstance(one.memo, np.ndarray) else no_data(one.type)
-        for one in given
-    ]
-    rows = step.program.row_counts([*like, *state, *outside], step.entry.rows, of_inputs=False)
-    if batch_size is not None:
-        rows |= dict.fromkeys(step.batch_meshes, batch_size)
-    return explain(step.program, rows, workers, memory, None, client, scheduler)
+    parts = [without_wishes(convert(one)) for one in (data if isinstance(data, tuple | list) else (data,))]
+    given = [tensor.node for tensor, _ in parts]
+    variables = list(variables)
+    with Hooks.placed(loss, data, variables, optimizer, client if scheduler is None else scheduler):
+        step = Step(loss, [one.type for one in given], variables, optimizer, [wishes for _, wishes in parts])
+        state, outside = step.inputs()
+        like = [
+            one.memo if one.memo is not None and not isinstance(one.memo, np.ndarray) else no_data(one.type)
+            for one in given
+        ]
+        rows = step.program.row_counts([*like, *state, *outside], step.entry.rows, of_inputs=False)
+        if batch_size is not None:
+            rows |= dict.fromkeys(step.batch_meshes, batch_size)
+        return explain(step.program, rows, workers, memory, None, client, scheduler)
