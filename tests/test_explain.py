@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from flowgraph.errors import UsageError
 from flowgraph.explain import Explanation, explain
 from flowgraph.lower import Lowering, call_of, lowering, new_token, task_name
 from flowgraph.train.step import Step
-from flowgraph.watch import size_of
+from flowgraph.watch import needs_of, size_of
 
 RNG = np.random.default_rng(0)
 ROWS = 60_000
@@ -108,14 +109,14 @@ class Recorder:
             results = get_sync(dict(graph), list(keys))
         self.sizes = {named(key): size for key, size in found.items()}
         self.edges = {
-            (named(one), named(key)): found[one] for key, task in graph.items() for one in set(task.dependencies)
+            (named(one), named(key)): found[one] for key, task in graph.items() for one in set(needs_of(task))
         }
         return results
 
 
 def named(key: Any) -> Any:
     """A key without the part that differs from run to run."""
-    return key[0].rpartition("-")[0], *key[1:]
+    return (key[0].rpartition("-")[0], *key[1:]) if isinstance(key, tuple) else key.rpartition("-")[0]
 
 
 @pytest.mark.parametrize("rows", [None, 1, 7, (0, 20_000, 40_000, 0), 40])
@@ -140,6 +141,19 @@ def test_also_where_tasks_pick_and_join(
     monkeypatch.setattr(lowering, "INSIDE_BYTES", bytes_beside)
     monkeypatch.setattr(lowering, "fan_in", lambda count, size: most)
     test_tasks_and_bytes_are_exact(make, 7)
+
+
+@pytest.mark.parametrize("chunk", [10_000, 25_000])
+def test_of_the_tasks_of_a_dask_array_its_chunks_are_known(chunk: int) -> None:
+    own, recorder = linear(), Recorder()
+    f = fg.function(own, scheduler=recorder.get)
+    x = da.from_array(X, chunks=(chunk, 32)) + 1
+    f(x, Y)
+    found = f.explain(x, Y)
+    assert found.tasks == len(recorder.sizes)
+    ours = {pair: size for pair, size in found.edges.items() if pair[1][0].startswith("flowgraph")}
+    expected = {pair: size for pair, size in recorder.edges.items() if pair[1][0].startswith("flowgraph")}
+    assert {(named(one), named(key)): size for (one, key), size in ours.items()} == expected
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 4])

@@ -23,7 +23,7 @@ from flowgraph.partition import BEFORE, COMBINE, Cut
 from flowgraph.program import Program
 from flowgraph.sources import DaskRows, Held
 from flowgraph.types import Dim, Size
-from flowgraph.watch import size_of
+from flowgraph.watch import needs_of, size_of
 
 
 class Form:
@@ -224,11 +224,11 @@ class Forms:
         """What each task returns, with forms in place of arrays; None where that is not known."""
         self.work: dict[Any, tuple[Any, int]] = {}
         """For each task that calls a kernel: its stage, and the rows of its shard."""
-        self.given = [key for key, task in lowering.graph.items() if call_of(task, {})[0] is None]
-        """Entries of the graph that are values, not calls."""
         self.completed: dict[Any, list[Any]] = {}
         """For tasks of whole phases: what they complete and join before they compute."""
-        self.needs = {key: tuple(task.dependencies) for key, task in lowering.graph.items()}
+        self.needs = {key: needs_of(task) for key, task in lowering.graph.items()}
+        self.given = [key for key, own in self.needs.items() if not own and call_of(lowering.graph[key], {})[0] is None]
+        """Entries of the graph that are values, not calls."""
         self._given()
         for key in TopologicalSorter(self.needs).static_order():
             if key not in self.found:

@@ -124,4 +124,4 @@ def call_of(task: Any, found: Mapping[Any, Any]) -> tuple[Any, Any]:
 
     if isinstance(task, spec.Task):
         return task.func, [argument(one) for one in task.args]
-    return None, task.value if isinstance(task, spec.DataNode) else None
+    return None, task.value if isinstance(task, spec.DataNode) else None if isinstance(task, spec.GraphNode) else task
