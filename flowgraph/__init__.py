@@ -41,6 +41,7 @@ from flowgraph import (
 )
 from flowgraph.context import Hooks as _Hooks
 from flowgraph.exchange import from_dask as from_dask, from_delayed as from_delayed, to_dask_arrays as to_dask_arrays
+from flowgraph.explain import Explanation as Explanation
 from flowgraph.graph import interpret as interpret
 from flowgraph.mesh import Mesh as Mesh
 from flowgraph.op import OPS as OPS, Call as Call, Carry as Carry, Monoid as Monoid, define as define
@@ -91,19 +92,24 @@ from flowgraph.reverse import (
 )
 from flowgraph.state import Variable as Variable, function as function
 from flowgraph.tensor import Tensor as Tensor
+from flowgraph.watch import Trace as Trace, tracing as tracing
 
 if _TYPE_CHECKING:
     from flowgraph import compat as compat, keras as keras, planner as planner, session as session, train as train
     from flowgraph.data import read_csv as read_csv, read_parquet as read_parquet, read_zarr as read_zarr
     from flowgraph.planner import Plan as Plan, plan as plan
     from flowgraph.session import *
-    from flowgraph.train import History as History, fit as fit
+    from flowgraph.train import History as History, explain_fit as explain_fit, fit as fit
 
 _LATE_MODULES = ("compat", "keras", "planner", "session", "train")
 """Imported when they are first asked for, so that importing flowgraph stays quick."""
-_LATE = {"History": "train", "Plan": "planner", "fit": "train", "plan": "planner"} | dict.fromkeys(
-    ("read_csv", "read_parquet", "read_zarr"), "data"
-)
+_LATE = {
+    "History": "train",
+    "Plan": "planner",
+    "explain_fit": "train",
+    "fit": "train",
+    "plan": "planner",
+} | dict.fromkeys(("read_csv", "read_parquet", "read_zarr"), "data")
 """Names that are, and the modules that they are of."""
 
 _spellings.take(_modules[__name__])

@@ -68,6 +68,8 @@ class Hooks:
     """The reverse pass, for gradient rules of ops that hold graphs of their own."""
     collection: Any
     """The functions of the Dask collection protocol, by name, each taking the tensor first."""
+    explain: Callable[..., Any]
+    """What a run of a program will cost; filled by the room that knows what tasks return."""
     source: Callable[..., Any]
     """The source that a dask array is."""
     to_dask_array: Callable[..., Any]

@@ -9,6 +9,7 @@ functions, `compute()` and a training step are all a run of one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.context import Hooks
 from flowgraph.errors import ShapeError
 from flowgraph.graph import STAGE, Graph, Node, lane_of, value_bytes
 from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
@@ -37,6 +39,7 @@ from flowgraph.passes import optimise
 from flowgraph.run import Executor, resolve
 from flowgraph.schedule import HEAVY_BYTES, schedule
 from flowgraph.sources import Streams, has_tasks, owner_of_tasks, pieces, segment
+from flowgraph.watch import Span, chrome_of, get_watched, watching
 
 SHARD_TILES = 8
 """A shard has at least so many tiles, if the plan chooses: less work is not worth a task."""
@@ -74,6 +77,11 @@ class Program:
         self.emitter = Emitter(self.parts, self.plan, self.phases)
         self.meshes = tuple(self.emitter.meshes)
         self.outputs = self.parts.graph.outputs
+        self.known_rows: Mapping[str, int] = {}
+        """Numbers of rows of the data that it is to run on, where they are known: those of `on`."""
+        self.measured: list[Span] = []
+        """The tasks of the last run that was traced, shared with the programs that `on` gives."""
+        self._on: Program | None = None
         self.wishes: dict[str, Any] = {}
         said: dict[str, Node] = {}
         for leaf, (rows, node) in wishes.items():
@@ -103,6 +111,33 @@ class Program:
         """That for data of one tile, then those of the stages."""
         return [self.one, *(stage.kernel for stage in self.stages)] if self.meshes else [self.one]
 
+    # Explaining.
+
+    def on(self, rows: Mapping[str, int]) -> Program:
+        """This program, for data of so many rows of each mesh axis: what `explain` tells of it."""
+        if self._on is None or self._on.known_rows != rows:
+            self._on = copy(self)
+            self._on.known_rows = dict(rows)
+        return self._on
+
+    def explain(
+        self, rows: int | Mapping[str, int] | None = None, workers: int | None = None, memory: int | None = None
+    ) -> Any:
+        """What a run will cost, as a table: tasks, operations, bytes, memory and time of each stage.
+
+        Nothing runs and no data is read. `rows` is the number of rows of the data, where the program does not know it;
+        `workers` how many tasks run at a time; `memory` the bytes that a worker has, to hear whether it is enough.
+        """
+        return Hooks.explain(self, rows, workers, memory)
+
+    def visualize(self, path: Any, rows: int | Mapping[str, int] | None = None, workers: int | None = None) -> None:
+        """Write a picture (svg, png, pdf, dot): stages as boxes, shards as counts, bytes on arrows, lanes as frames."""
+        self.explain(rows, workers).visualize(path)
+
+    def trace(self, path: Any) -> None:
+        """Write the tasks of the last run that was traced as a Chrome trace (JSON)."""
+        chrome_of(self.measured, path)
+
     # Running.
 
     def run(
@@ -124,13 +159,13 @@ class Program:
         return list(results) if self.split is None else [join.of(results) for join in self.split.outputs]
 
     def _run(self, values: Sequence[Any], client: Any, scheduler: Any, rows: Mapping[str, int] | None) -> list[Any]:
-        here = client is None and scheduler is None
+        here = client is None and scheduler is None and not watching()
         if here and not self.meshes and not self.spread and not has_tasks(values):
             return list(self.one(*map(self._whole, self.parts.graph.inputs, values)))
         counts = self.row_counts(values, rows)
-        if here:
-            if self.is_small(counts) and not has_tasks(values):
-                return list(self.one(*counts.values(), *self.feed(values)))
+        if here and self.is_small(counts) and not has_tasks(values):
+            return list(self.one(*counts.values(), *self.feed(values)))
+        if client is None and scheduler is None:
             client = owner_of_tasks(values)
         return self._run_tasks(values, counts, resolve(client, scheduler))
 
@@ -199,9 +234,16 @@ class Program:
 
     def _computed(self, bound: Bound, executor: Executor) -> list[Any]:
         alone = all(len(shards) == 1 for shards in bound.shards.values()) and bound.stages is not self.small_stages
-        if alone and executor.shares_memory and not has_tasks(list(bound.values.values())):
+        if alone and executor.shares_memory and not watching() and not has_tasks(list(bound.values.values())):
             return run_here(bound)
-        return _run(bound, executor)
+        lowering = Lowering(bound, new_token())
+        results = lowering.lower()
+        keys = list(dict.fromkeys(key for result in results for key in result.keys))
+        values, spans = get_watched(executor, lowering.graph, keys)
+        if spans:
+            self.measured[:] = [replace(one, stage=lowering.stage_of(one.key)) for one in spans]
+        found = dict(zip(keys, values, strict=True))
+        return [collect(result, found) for result in results]
 
     def bind(self, values: Sequence[Any], rows: Mapping[str, int], workers: int) -> Bound:
         """The program met with values: shards are chosen here, after everything that decides bits."""
@@ -339,15 +381,6 @@ def _returned(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
-def _run(bound: Bound, executor: Executor) -> list[Any]:
-    """The outputs of a bound program, by its tasks."""
-    lowering = Lowering(bound, new_token())
-    results = lowering.lower()
-    keys = list(dict.fromkeys(key for result in results for key in result.keys))
-    found = dict(zip(keys, executor.get(lowering.graph, keys), strict=True))
-    return [collect(result, found) for result in results]
-
-
 def load(source: Any, client: Any = None, scheduler: Any = None) -> Any:
     """The whole value of a source as one array."""
     if not has_tasks([source]):
@@ -365,7 +398,7 @@ def run_window(
     """`steps` steps in one graph: (`traced` of each step, the new state)."""
     graph, history, state = lower_window(bound, new_token(), steps, updates, traced)
     keys = list(dict.fromkeys(key for result in [*history, *state] for key in result.keys))
-    found = dict(zip(keys, executor.get(graph, keys), strict=True))
+    found = dict(zip(keys, get_watched(executor, graph, keys)[0], strict=True))
     return [collect(one, found) for one in history], [collect(one, found) for one in state]
 
 

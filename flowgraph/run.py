@@ -33,6 +33,8 @@ class Executor:
     """How many tasks run at a time, as far as it is known."""
     hold: Get | None = None
     """`(graph, keys) -> futures`: compute, and keep the results where they are; None: results come to the caller."""
+    client: Any = None
+    """The distributed client, of a cluster."""
 
 
 def resolve(client: Any = None, scheduler: Any = None) -> Executor:
@@ -181,7 +183,7 @@ def _cluster(client: Any) -> Executor:
         check_workers(client)
         return client.get(dict(graph), list(keys), sync=False)
 
-    return Executor("cluster", get, False, max(workers, 1), hold)
+    return Executor("cluster", get, False, max(workers, 1), hold, client)
 
 
 _CHECKED: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()

@@ -87,7 +87,7 @@ def test_tensors_that_are_computed_together_are_one_program(expected: list[bytes
         merged.update(one.__dask_graph__())
     tasks = collection.optimize(merged, [one.__dask_keys__() for one in tensors])
     count = Counter(key[0].rpartition("-")[0] for key in tasks)
-    assert count["flowgraph-loop_0"] == 4
+    assert count["flowgraph-loop-zero"] == 4
     assert count["flowgraph-tensor"] == 3
     assert as_bytes(dask.compute(*tensors)) == expected
 
@@ -343,7 +343,7 @@ def test_shards_follow_chunks() -> None:
     x = da.ones((rows, 2), chunks=(500, 2), dtype="float32")
     total = fg.sum(fg.asarray(x))
     tasks = collection.optimize(total.__dask_graph__(), total.__dask_keys__())
-    loops = [task for key, task in tasks.items() if re.fullmatch(r"flowgraph-loop_0-[0-9a-f]{12}", key[0])]
+    loops = [task for key, task in tasks.items() if re.fullmatch(r"flowgraph-loop-zero-[0-9a-f]{12}", key[0])]
     assert len(loops) == 40
     chunks = [sum(1 for key in task.dependencies if key[0].startswith("ones")) for task in loops]
     assert max(chunks) <= 3

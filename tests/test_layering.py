@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "flowgraph"
 ROOMS = """
     errors tree types factors op graph sources machine context mesh leaves operators tensor apply ops
-    reverse passes schedule partition kernel lower run program
+    reverse passes schedule partition kernel lower run watch program explain
     eager collection exchange state session store train planner spellings keras linalg fft nn math random data
     regression compat cli
 """.split()

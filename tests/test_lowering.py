@@ -62,8 +62,8 @@ def names(graph: dict[Any, Any]) -> Counter[str]:
 def test_a_step_is_a_task_for_each_shard_and_one_more(graphs: list[Any], shards: int) -> None:
     fitted(8, shards, 6, scheduler="synchronous")
     counts = names(graphs[0])
-    assert counts["loop_0"] == 6 * shards
-    assert counts["whole_1"] == 6
+    assert counts["loop-zero"] == 6 * shards
+    assert counts["whole-one"] == 6
     once = counts.total() - 6 * (shards + 1)  # the kernel, and inputs that are not small
     assert once <= 4
     assert len(pickle.dumps(graphs[0])) / 6 < 20_000
@@ -73,7 +73,7 @@ def test_of_a_large_state_only_what_is_asked_for_travels(graphs: list[Any]) -> N
     expected = fitted(20_000, 2, 3, scheduler="synchronous")
     counts = names(graphs[0])
     # In all steps but the last the loss, and then the parameters and slots that the next step takes, one by one.
-    assert counts["whole_1-value"] == 2 * 5
+    assert counts["whole-one-value"] == 2 * 5
     assert fitted(20_000, 2, 1, scheduler="synchronous")[0] == expected[0][:8]
 
 
@@ -113,7 +113,7 @@ def test_ten_thousand_shards() -> None:
     bound = entry.program.bind([x], entry.program.row_counts([x], entry.rows), 2)
     lowered = lower.Lowering(bound, "0123456789ab")
     lowered.lower()
-    assert sum(name.startswith("flowgraph-loop_0-0") for name, *_ in lowered.graph) == 10_000
+    assert sum(name.startswith("flowgraph-loop-zero-0") for name, *_ in lowered.graph) == 10_000
     assert len(lowered.graph) < 10_000 * 1.1
 
 

@@ -421,7 +421,7 @@ def test_a_killed_worker_changes_no_bit(mortal_cluster: Client, tmp_path: Path) 
 def test_a_task_that_kills_its_workers_is_named(mortal_cluster: Client) -> None:
     deadly = fg.define("deadly", "... -> ...", lambda x: os._exit(1), doc="Nothing.")
     try:
-        with pytest.raises(errors.ClusterError, match=r"flowgraph-loop_0-.*\n.*2 workers died"):
+        with pytest.raises(errors.ClusterError, match=r"flowgraph-loop-zero-.*\n.*2 workers died"):
             bits((fg.sum(deadly(fg.shard(X, rows=2))),), client=mortal_cluster)
     finally:
         del fg.OPS["deadly"]

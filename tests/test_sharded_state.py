@@ -169,8 +169,8 @@ def test_no_task_of_the_update_holds_more_than_its_part_of_the_state() -> None:
 
     graph = dict(lowering.graph)
     for key, task in graph.items():
-        if isinstance(task, dask.task_spec.Task) and key[0].startswith("flowgraph-whole_1_slots"):
-            graph[key] = dask.task_spec.Task(key, noted(task.func, key[0].split("-")[1]), *task.args)
+        if isinstance(task, dask.task_spec.Task) and key[0].startswith("flowgraph-whole-one-slots"):
+            graph[key] = dask.task_spec.Task(key, noted(task.func, lowering.stage_of(key)), *task.args)
     keys = [key for one in results for key in one.keys]
     dask.get(graph, keys)
     assert len(largest) == pieces

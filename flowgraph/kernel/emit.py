@@ -207,6 +207,7 @@ class Block(Memory):
     def _kernel(self, node: Node) -> None:
         """An op with no more than its kernel: call it, and bring the result into C order and dtype."""
         call = f"{self.names.function(node.op.kernel)}({self._arguments(node, node.op.kernel)})"
+        self.takes(node)
         name = f"v{self.numbers[node]}"
         lines = self._lines(node)
         operands = "".join(f", {self.array(one)}" for one in _operands(node))
@@ -245,6 +246,7 @@ class Block(Memory):
         if not out:
             out = f"v{self.numbers[node]}"
             line = f"{out} = {line}"
+            self.takes(node)
         self._lines(node).append((line, node))
         self.text[node] = out
 

@@ -30,6 +30,8 @@ class Kernel:
     """What the text refers to: numpy functions, constants, functions of the user's own ops."""
     notes: Sequence[tuple[int, str]] = ()
     """(line number, what the line computes and where the user wrote it)."""
+    allocated: Sequence[tuple[str, int]] = ()
+    """What a call takes for itself: (number of elements as text, bytes of each). It does not travel."""
     _function: Callable[..., Any] | None = field(default=None, repr=False)
     _blas: bool = field(default=True, repr=False)
     _pickled: tuple[str, bytes] | None = field(default=None, repr=False)

@@ -59,6 +59,8 @@ class Memory:
         self.hoisted: dict[tuple[int, str], str] = {}
         """The names of views that are bound once: (where they are bound, what they look at)."""
         self.buffers = 0
+        self.allocated: list[tuple[str, int]] = []
+        """The memory that the kernel takes for itself: (number of elements as text, bytes of each)."""
         self.invariant: set[Node] = set()
 
     # Sizes.
@@ -111,6 +113,13 @@ class Memory:
         if not unknown:
             return str(product)
         return "*".join(unknown + ([str(product)] if product != 1 else []))
+
+    def takes(self, node: Node) -> None:
+        """Note that the kernel makes new arrays for the results of `node`, unless only a run finds their lengths."""
+        lengths = [size for size in node.type.shape if isinstance(size, Dim)]
+        if all(size.base.name in MESH_NUMBER for size in lengths):
+            width = sum(one.dtype.itemsize for one in node.types)
+            self.allocated.append((self.count_text(self.local_shape(node)), width))
 
     # Where a line goes.
 
@@ -166,6 +175,7 @@ class Memory:
                 self.joins[node] = [self._place(node, *place, made) for place in places]
                 dtype = self.names.dtype(node.type.dtype)
                 self.pre.append((f"v{self.numbers[node]} = empty({offset}, {dtype})", node))
+                self.allocated.append((str(offset), node.type.dtype.itemsize))
                 self.pre += self.join_views.pop(node, [])
 
     def _place(self, node: Node, operand: Node, start: int, stop: int, made: set[Node]) -> tuple[Node, int, int, bool]:
@@ -253,6 +263,7 @@ class Memory:
             buffer = f"b{self.buffers}"
             self.buffers += 1
             self.pre.append((f"{buffer} = empty({self._capacity(count)}, {dtype})", None))
+            self.allocated.append((self._capacity(count), node.type.dtype.itemsize))
         if node not in self.invariant:
             self.owned[node] = buffer
         self.stable.add(node)

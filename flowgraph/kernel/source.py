@@ -114,7 +114,7 @@ class Emitter:
             *(f"r{self.numbers[node]}" for node in loop.loads), *(self.variable(node) for node in arguments),
         ]  # fmt: skip
         name = f"loop_{loop.level}" + (f"_{loop.mesh}" if number else "") + lane_text(loop.lane)
-        return self._kernel(name, parameters, body, names)
+        return self._kernel(name, parameters, body, block)
 
     def accumulators(self, loop: Loop) -> Accumulators:
         """One flat array for all partial results of one merge function and dtype; gradients are slices of it.
@@ -155,6 +155,7 @@ class Emitter:
         for entry, (dtype, count) in enumerate(zip(places.dtypes, places.counts, strict=True)):
             if dtype is not None:
                 block.pre.append((f"acc{entry} = empty({count}, {names.dtype(dtype)})", None))
+                block.allocated.append((count, dtype.itemsize))
         for node, (entry, start, stop) in places.places.items():
             if places.dtypes[entry] is not None:
                 shape = tuple_text(block.local_shape(node))
@@ -214,7 +215,7 @@ class Emitter:
             *self.totals(), *states, *(f"g{self.numbers[node]}" for node in gathered),
             *(self.variable(node) for node in portions), *(self.variable(node) for node in arguments),
         ]  # fmt: skip
-        return self._kernel(f"whole_{phase.level}{lane_text(phase.lane)}", parameters, body, names)
+        return self._kernel(f"whole_{phase.level}{lane_text(phase.lane)}", parameters, body, block)
 
     def _open_state(self, block: Block, loop: Loop, state: str) -> None:
         places = self.accumulators(loop)
@@ -254,7 +255,7 @@ class Emitter:
         answers = [self._answer(block, node) for node in results]
         lines = [*block.pre, *block.body, (f"return {tuple_text(answers)}", None)]
         parameters = [*self.totals(), *(self._parameter(node) for node in self.parts.graph.inputs)]
-        return self._kernel("program", parameters, lines, names)
+        return self._kernel("program", parameters, lines, block)
 
     def _parameter(self, node: Node) -> str:
         return f"r{self.numbers[node]}" if self.parts.mesh(node) is not None else self.variable(node)
@@ -310,7 +311,7 @@ class Emitter:
             "steps", "starts", *(f"history{number}" for number in range(len(results))), *self.totals(),
             *(self._parameter(node) for node in inputs),
         ]  # fmt: skip
-        return self._kernel("window", parameters, body, names)
+        return self._kernel("window", parameters, body, block)
 
     def _bind_window_input(
         self, block: Block, node: Node, updates: Mapping[Node, Node], batch_meshes: Sequence[str]
@@ -380,7 +381,7 @@ class Emitter:
             return f"array({block.numbers_of_host[state]}, {block.names.dtype(state.type.dtype)})"
         return block.text[state]
 
-    def _kernel(self, name: str, parameters: Sequence[str], lines: Sequence[Line], names: Names) -> Kernel:
+    def _kernel(self, name: str, parameters: Sequence[str], lines: Sequence[Line], block: Block) -> Kernel:
         text = [f"def {name}({', '.join(parameters)}):"]
         notes = []
         for line, node in lines:
@@ -389,7 +390,8 @@ class Emitter:
                 notes.append((len(text), f"{node.op.name} ({node.type}), made at {describe_line(node.where)}"))
         source = "\n".join(text) + "\n"
         used = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", source))
-        return Kernel(name, source, {key: value for key, value in names.objects.items() if key in used}, notes)
+        objects = {key: value for key, value in block.names.objects.items() if key in used}
+        return Kernel(name, source, objects, notes, tuple(block.allocated))
 
 
 def lane_text(lane: Lane) -> str:

@@ -1,14 +1,16 @@
 """Lowering: stages x shards become Dask tasks. The only room that makes them."""
 
-from flowgraph.lower.calls import Bound, assemble, new_token, run_here
-from flowgraph.lower.lowering import Lowering, Result, lower_window
-from flowgraph.lower.single import chunk_graph, lower_call, lower_chunks, lower_later, lower_value, waiting
+from flowgraph.lower.calls import Bound, assemble, new_token, run_here, task_name
+from flowgraph.lower.lowering import OTHER, Lowering, Result, lower_window
+from flowgraph.lower.single import call_of, chunk_graph, lower_call, lower_chunks, lower_later, lower_value, waiting
 
 __all__ = [
+    "OTHER",
     "Bound",
     "Lowering",
     "Result",
     "assemble",
+    "call_of",
     "chunk_graph",
     "lower_call",
     "lower_chunks",
@@ -17,5 +19,6 @@ __all__ = [
     "lower_window",
     "new_token",
     "run_here",
+    "task_name",
     "waiting",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +55,19 @@ class Bound:
 def new_token() -> str:
     """A part of task names that no other run has."""
     return os.urandom(6).hex()
+
+
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def task_name(name: str, run: str) -> str:
+    """The name of tasks on Dask's dashboard: numbers are spelled, for Dask groups tasks by their words up to a number.
+
+    >>> task_name("loop_0_stage12", "4be1")
+    'flowgraph-loop-zero-stage-one-two-4be1'
+    """
+    words = re.sub("[0-9]", lambda digit: f"-{_DIGITS[int(digit[0])]}-", name)
+    return "-".join(filter(None, re.split("[-_]", f"flowgraph-{words}-{run}")))
 
 
 def run_loop(

@@ -30,6 +30,7 @@ from flowgraph.lower.calls import (
     run_sum,
     run_whole,
     take,
+    task_name,
     whole_of,
 )
 from flowgraph.lower.flow import gates
@@ -37,6 +38,8 @@ from flowgraph.lower.single import piece_arguments
 from flowgraph.lower.tree import fan_in
 from flowgraph.sources import SMALL_BYTES, Derived, Held
 
+OTHER = "other tasks"
+"""The stage of tasks that are none of ours: those of a dask array."""
 BESIDE_BYTES = 1 << 18
 """A task takes a result of another out of all that this one returns, if the rest has at most so many bytes.
 
@@ -70,6 +73,8 @@ class Lowering:
         self.spec = task_spec
         self.bound, self.run, self.step = bound, run, step
         self.graph: dict[Any, Any] = {}
+        self._names: dict[str, str] = {}
+        self._stages: dict[str, str] = {}
         self.values: dict[Node, Any] = {}
         """For whole values: what to write in a task's arguments."""
         self.places: dict[Node, Result] = {}
@@ -87,7 +92,10 @@ class Lowering:
         self.portions: dict[tuple[Loop, Lane], Result] = {}
         """The tasks that have the portions of a lane."""
         self.gates = gates(bound.stages)
-        self.leaving = {last for last, _ in self.gates.values()}
+        self.leaving: dict[LoopStage, int] = {}
+        """For the last loop of each stage of a pipeline: how far behind a micro-batch is the next that waits for it."""
+        for last, distance in self.gates.values():
+            self.leaving[last] = min(distance, self.leaving.get(last, distance))
         self.numbers = {node: number for number, node in enumerate(bound.values)}
         self.sources = {n: Held(one) if isinstance(one, np.ndarray) else one for n, one in bound.values.items()}
         for source in self.sources.values():
@@ -95,11 +103,21 @@ class Lowering:
 
     def key(self, name: str, shard: int) -> Any:
         """The key of a task."""
-        return (f"flowgraph-{name}-{self.run}", self.step, shard)
+        return (self._named(name), self.step, shard)
 
-    def _lasting(self, name: str, shard: int) -> Any:
+    def lasting(self, name: str, shard: int) -> Any:
         """The key of a task that all steps share."""
-        return (f"flowgraph-{name}-{self.run}", 0, shard)
+        return (self._named(name), 0, shard)
+
+    def _named(self, name: str) -> str:
+        if name not in self._names:
+            text = self._names[name] = task_name(name, self.run)
+            self._stages[text] = name.partition("-")[0]
+        return self._names[name]
+
+    def stage_of(self, key: Any) -> str:
+        """The stage that a task belongs to: the name of its kernel, `input`, or OTHER for tasks that were there."""
+        return self._stages.get(key[0] if isinstance(key, tuple) else key, OTHER)
 
     def lower(self) -> list[Result]:
         """Emit all tasks; for each output, where its value will be."""
@@ -198,7 +216,7 @@ class Lowering:
 
     def _shared(self, name: str, number: int, value: Any) -> Any:
         """A value that many tasks take, as a task of its own, so that it travels once."""
-        key = self._lasting(name, number)
+        key = self.lasting(name, number)
         if key not in self.graph:
             self.graph[key] = self.spec.DataNode(key, value)
         return self.spec.TaskRef(key)
@@ -224,7 +242,7 @@ class Lowering:
         (key,), item = self.places[node].keys, self.places[node].item
         if self.beside[node] <= BESIDE_BYTES:
             return self._ref(key, item)
-        name = f"{key[0].split('-')[1]}-value"
+        name = f"{self.stage_of(key)}-value"
         return self.spec.TaskRef(self._task(self.key(name, item or 0), pick, self.spec.TaskRef(key), item))
 
     def _given(self, node: Node, source: Any) -> Any:
@@ -232,7 +250,7 @@ class Lowering:
         if isinstance(source, Held) and (source.array.nbytes < SMALL_BYTES or not source.shape):
             value = clean(source.array, node.type.dtype)
             return value if value.nbytes <= INSIDE_BYTES else self._shared("input", self.numbers[node], value)
-        key = self._lasting("input", self.numbers[node])
+        key = self.lasting("input", self.numbers[node])
         parts = piece_arguments(source.whole())
         return self.spec.TaskRef(self._task(key, assemble_pieces, parts, node.type.dtype))
 
@@ -252,11 +270,12 @@ class Lowering:
         function = run_loop if stage.loop.writes else run_sum
         leaf, keys = bound.leaf_tiles[mesh], []
         group, *_ = self.key(name, 0)
+        waited_for = len(bound.shards[mesh]) - self.leaving.get(stage, len(bound.shards[mesh]))
         for shard, (start, stop) in enumerate(bound.shards[mesh]):
             parts = self._listed([self._rows(one, shard, start, stop) for one in stage.rows])
             call = (function, kernel, start, stop - start, leaf, totals, how, parts, arguments)
             keys.append(self._task((group, self.step, shard), *self._gated(stage, shard), *call))
-            if stage in self.leaving:  # and all before it: they may overtake one another
+            if shard < waited_for:  # and all before it: they may overtake one another
                 waited = [keys[-1], *([self.key(f"{name}-done", shard - 1)] if shard else [])]
                 self._task(self.key(f"{name}-done", shard), run_nothing, *map(self.spec.TaskRef, waited))
         self._place_rows(stage, keys)

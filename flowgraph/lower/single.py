@@ -108,3 +108,20 @@ def waiting(graph: Mapping[Any, Any], function: Any) -> dict[Any, tuple[Any, lis
             recipe, values = task.args
             found[key] = recipe, [[piece.args[0].key for piece in source.args] for source in values.args]
     return found
+
+
+def call_of(task: Any, found: Mapping[Any, Any]) -> tuple[Any, Any]:
+    """(function, arguments) of a task, with `found` in place of other tasks; (None, value) where nothing is called."""
+    from dask import task_spec as spec
+
+    def argument(value: Any) -> Any:
+        if isinstance(value, spec.TaskRef):
+            return found.get(value.key)
+        if isinstance(value, spec.Task) and not isinstance(value, spec.List):  # one of the results of another task
+            of, *rest = map(argument, value.args)
+            return None if of is None else value.func(of, *rest)
+        return [argument(one) for one in value.args] if isinstance(value, spec.List) else value
+
+    if isinstance(task, spec.Task):
+        return task.func, [argument(one) for one in task.args]
+    return None, task.value if isinstance(task, spec.DataNode) else None if isinstance(task, spec.GraphNode) else task

@@ -15,6 +15,7 @@ from flowgraph.apply import convert, recorded
 from flowgraph.context import ACTIVE
 from flowgraph.eager import Compiled, compiled, evaluate
 from flowgraph.errors import UsageError
+from flowgraph.explain import Explanation, explain, no_data
 from flowgraph.graph import FOREVER, Node, make_input, toposort
 from flowgraph.leaves import Shared
 from flowgraph.mesh import current_mesh
@@ -95,6 +96,14 @@ class Traced:
             variable.assign(value)
         return self._rebuilt([tensor_of(new[node]) for node in self.outputs[: self.count]])
 
+    def like(self, tensors: Sequence[Tensor]) -> list[Any]:
+        """Values for the inputs of the program that stand for those of a call: sources as they are, no array's data."""
+        nodes = [*(tensor.node for tensor in tensors), *(v._node for v in self.variables), *self.captured]
+        return [
+            no_data(node.type) if node.memo is None or isinstance(node.memo, np.ndarray | np.generic) else node.memo
+            for node in nodes
+        ]
+
     def _rebuilt(self, tensors: Sequence[Tensor]) -> Any:
         rest = iter(tensors)
         return tree.map_structure(lambda one: next(rest) if one else None, self.structure)
@@ -164,8 +173,31 @@ class Function:
         return traced, tensors
 
     def program(self, *args: Any, **kwargs: Any) -> Any:
-        """The Program that a call with these arguments would run."""
-        return self.traced(args, kwargs)[0].entry.program
+        """The Program that a call with these arguments would run; it knows the number of their rows."""
+        return self._program(args, kwargs)[0]
+
+    def explain(self, *args: Any, workers: int | None = None, memory: int | None = None, **kwargs: Any) -> Explanation:
+        """What a call with these arguments will cost, as a table: see `Program.explain`. Nothing runs.
+
+        >>> import numpy as np, flowgraph as fg
+        >>> @fg.function
+        ... def total(x):
+        ...     return fg.sum(x * x)
+        >>> total.explain(np.ones((1_000_000, 4), "f4"), workers=2).stages[-1].name
+        'whole_1'
+        """
+        program, values = self._program(args, kwargs)
+        return explain(program, None, workers, memory, values, self.client, self.scheduler)
+
+    def _program(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The program of a call on the rows of its arguments, and what stands for the values of its inputs."""
+        traced, tensors = self.traced(args, kwargs)
+        entry = traced.entry
+        lengths = [length for tensor in tensors for length in tensor.node.type.shape]
+        if not all(isinstance(length, int) for length in lengths):  # of a function that is being traced
+            return entry.program, None
+        values = entry.extended(traced.like(tensors))
+        return entry.program.on(entry.program.row_counts(entry.program.parts_of(values), entry.rows)), values
 
     def __get__(self, instance: Any, owner: Any) -> Any:
         if instance is None:

@@ -28,6 +28,7 @@ from flowgraph.train.batches import Batches, Buffer, buffer_pieces, load
 from flowgraph.train.optimizers import Optimizer
 from flowgraph.train.step import Step
 from flowgraph.types import tensor_type
+from flowgraph.watch import get_watched, watching
 
 Array = np.ndarray[Any, Any]
 
@@ -282,11 +283,11 @@ class _Fit:
         ]
         parts = [*(_portable(one) for one in values), *self.state, *(_portable(one) for one in self.captured)]
         arguments = (kernel, list(starts), totals, wanted, parts)
-        if self.executor.shares_memory and not any(one.tasks() for one in self._sources()):
+        if self.executor.shares_memory and not watching() and not any(one.tasks() for one in self._sources()):
             history, self.state = run_steps(*arguments)
         else:
             graph, key = lower_call(run_steps, arguments, "window", new_token(), self._sources())
-            ((history, self.state),) = self.executor.get(graph, [key])
+            ((history, self.state),) = get_watched(self.executor, graph, [key])[0]
         return history
 
     def _sources(self) -> list[Any]:

@@ -1,0 +1,85 @@
+"""A program met with stand-ins for its data: lowered as a run would, with nothing read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from flowgraph.errors import UsageError
+from flowgraph.graph import Node
+from flowgraph.lower import Bound, Lowering, Result, new_token
+from flowgraph.program import Program
+from flowgraph.sources import SMALL_BYTES, Held
+from flowgraph.types import Dim, TensorType
+
+
+def row_counts(program: Program, rows: int | Mapping[str, int] | None) -> dict[str, int]:
+    """The number of rows of each mesh axis; raises UsageError where it is not known, or is none."""
+    known = {**program.static_rows, **program.known_rows}
+    if isinstance(rows, Mapping):
+        known.update(rows)
+    elif rows is not None:
+        known.update({mesh: rows for mesh in program.meshes if mesh not in program.static_rows})
+    missing = [mesh for mesh in program.meshes if mesh not in known]
+    if missing:
+        raise UsageError(
+            "to explain a program",
+            f"the number of its rows ({', '.join(missing)}) is not known: one program serves any number",
+            "Say it: `program.explain(rows=1_000_000)`.",
+        )
+    for mesh, count in known.items():
+        if not is_count(count, 0):
+            raise UsageError(
+                f"to explain a program for {mesh}={count!r}", "that is no number of rows", "Give rows=1_000_000."
+            )
+    return {mesh: known[mesh] for mesh in program.meshes}
+
+
+def is_count(value: Any, least: int) -> bool:
+    """Whether `value` is a whole number that is at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def stand_in(shape: Sequence[int], dtype: Any) -> Any:
+    """An array of which nothing is ever read: as large as it is small, else one zero that stands for all."""
+    if prod(shape) * np.dtype(dtype).itemsize < SMALL_BYTES or not len(shape):
+        return np.zeros(shape, dtype)
+    return Held(np.broadcast_to(np.zeros((), dtype), shape))
+
+
+def no_data(of: TensorType) -> Any:
+    """An array of a known type that is one zero, however large it says it is."""
+    shape: Any = of.shape
+    return np.broadcast_to(np.zeros((), of.dtype), shape)
+
+
+def stand_ins(program: Program, rows: Mapping[str, int], values: Sequence[Any] | None) -> list[Any]:
+    """A value for each input of the parts of the program: sources as they are, stand-ins in place of arrays."""
+    given: Sequence[Any] = [None] * len(program.parts.graph.inputs) if values is None else program.parts_of(values)
+    found = []
+    for node, value in zip(program.parts.graph.inputs, given, strict=True):
+        if value is None or isinstance(value, np.ndarray | np.generic | Held):
+            shape = [one.value(rows.get(one.base.name, 1)) if isinstance(one, Dim) else one for one in node.type.shape]
+            found.append(stand_in(shape, node.type.dtype))
+        else:
+            found.append(value)
+    return found
+
+
+def lowered(
+    program: Program, rows: Mapping[str, int], workers: int, values: Sequence[Any] | None
+) -> tuple[Lowering, list[Result]]:
+    """The tasks of a run, and where its outputs will be."""
+    given = dict(zip(program.parts.graph.inputs, stand_ins(program, rows, values), strict=True))
+    bound: Bound = program.bind(list(given.values()), rows, workers)
+    bound = replace(bound, outputs=tuple(one for one in bound.outputs if not _is_given(one[0], given)))
+    lowering = Lowering(bound, new_token())
+    return lowering, lowering.lower() if bound.outputs else []
+
+
+def _is_given(node: Node, given: Mapping[Node, Any]) -> bool:
+    return node in given

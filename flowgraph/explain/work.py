@@ -1,0 +1,159 @@
+"""Work: how much a task computes, how long that takes, and what memory it needs beside what it is given and returns.
+
+Times are rough: numbers of operations over rates that are measured once in each process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from flowgraph.explain.forms import Forms, evaluated
+from flowgraph.graph import Node
+from flowgraph.kernel import LoopStage, WholeStage
+from flowgraph.kernel.names import MESH_NUMBER
+from flowgraph.partition import COMMUNICATION
+from flowgraph.watch import size_of
+
+CALL_SECONDS = 1.5e-6
+"""What a line of a kernel takes however little it computes."""
+TASK_SECONDS = 1e-4
+"""What a scheduler takes for a task."""
+NETWORK_BYTES = 100e6
+"""The bytes a second between workers, as Dask assumes them."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one thread of this machine does in a second."""
+
+    products: float
+    """Operations of matrix products."""
+    others: float
+    """Operations of elementwise functions on data in cache, an addition being one."""
+    bytes: float
+    """Bytes read from memory."""
+
+
+@cache
+def rates() -> Rates:
+    """The rates of this machine, measured in about 10 ms."""
+    square = np.ones((192, 192), np.float32)
+    line, out = np.ones(1 << 15, np.float32), np.empty(1 << 15, np.float32)
+    block = np.ones(1 << 21, np.float64)
+    return Rates(
+        2 * 192.0**3 / _best(lambda: square @ square),
+        line.size / _best(lambda: np.add(line, line, out)),
+        block.nbytes / _best(block.max),
+    )
+
+
+def _best(call: Callable[[], Any]) -> float:
+    found = []
+    for _ in range(4):
+        began = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - began)
+    return max(min(found), 1e-7)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one task does."""
+
+    flops: float = 0.0
+    seconds: float = 0.0
+    working: int = 0
+    """The bytes that it needs beside its operands and its result."""
+
+
+class Work:
+    """The cost of every task of a lowered program."""
+
+    def __init__(self, forms: Forms) -> None:
+        self.forms, self.rates = forms, rates()
+        self.program, self.bound = forms.program, forms.bound
+        self._known: dict[tuple[int, int], tuple[float, float]] = {}
+
+    def of(self, key: Any) -> Cost:
+        """The cost of a task."""
+        if key not in self.forms.work:
+            size = size_of(self.forms.found[key])
+            return Cost(seconds=size / self.rates.bytes if "-join" in str(key[0]) else 0.0)
+        stage, rows = self.forms.work[key]
+        flops, seconds = self._flops(stage, rows)
+        return Cost(flops, seconds, self._working(key, stage, rows))
+
+    # Time.
+
+    def _flops(self, stage: Any, rows: int) -> tuple[float, float]:
+        known = (id(stage), rows)
+        if known not in self._known:
+            flops = seconds = 0.0
+            nodes = self._nodes(stage)
+            for node in nodes:
+                count = self._points(node, stage, rows) * node.op.flops
+                product = node.op.combine == "add" and node.op.flops >= 2
+                flops += count
+                seconds += count / (self.rates.products if product else self.rates.others)
+            tiles = -(-rows // self._tile(stage)) if isinstance(stage, LoopStage) else 1
+            calls = sum(node.op.view is None and node.op not in COMMUNICATION for node in nodes)
+            read = sum(self._row_bytes(one.node, rows) for one in getattr(stage, "rows", ()))
+            self._known[known] = flops, seconds + read / self.rates.bytes + calls * tiles * CALL_SECONDS
+        return self._known[known]
+
+    def _nodes(self, stage: Any) -> Sequence[Node]:
+        if isinstance(stage, LoopStage):
+            return stage.loop.nodes
+        nodes = stage.phase.nodes if isinstance(stage, WholeStage) else self.program.phases.needed
+        return [node for node in nodes if not node.is_leaf]
+
+    def _points(self, node: Node, stage: Any, rows: int) -> float:
+        """The points of the box of a node's factors: of a shard, where it works on one."""
+        if node.op.view is not None or node.op in COMMUNICATION or node.op.name == "constant":
+            return 0.0
+        mesh = stage.loop.mesh if isinstance(stage, LoopStage) else None
+        total = self.bound.rows.get(mesh, 1) if mesh is not None else 1
+        result, left = 1.0, rows / max(total, 1) if mesh is not None and self.program.parts.mesh(node) == mesh else 1.0
+        for size in node.inferred().binding.sizes.values():
+            result *= self.forms.lengths.length(size)
+        return result * left
+
+    def _row_bytes(self, node: Node, rows: int) -> int:
+        return prod(self.forms.lengths.local(node, rows)) * int(node.type.dtype.itemsize)
+
+    def _tile(self, stage: LoopStage) -> int:
+        return int(self.program.plan.tile[stage.loop.mesh])
+
+    # Memory.
+
+    def _working(self, key: Any, stage: Any, rows: int) -> int:
+        names = {f"N{MESH_NUMBER[mesh]}": count for mesh, count in self.bound.rows.items()}
+        names |= {f"n{MESH_NUMBER[mesh]}": count for mesh, count in self.bound.rows.items()}
+        if isinstance(stage, LoopStage):
+            names |= {f"n{MESH_NUMBER[stage.loop.mesh]}": min(self._tile(stage), rows), "rows": rows}
+        taken: int = sum(evaluated(count, names) * width for count, width in stage.kernel.allocated)
+        if isinstance(stage, LoopStage):
+            return taken + self._stack(stage, rows, key)
+        own = size_of(self.forms.found[key])  # results lie in what the kernel took
+        joined = sum(size_of(one) for one in self.forms.completed.get(key, ()))
+        return max(taken - own, 0) + joined
+
+    def _stack(self, stage: LoopStage, rows: int, key: Any) -> int:
+        """The partial results that a loop holds beside those that it returns, at the worst moment."""
+        states = self.forms.states[stage.loop]
+        if not states.counts or not rows:
+            return 0
+        leaf = self.bound.leaf_tiles[stage.loop.mesh]
+        one = size_of(states.state(0, min(leaf, -(-rows // self._tile(stage))), min(self._tile(stage), rows)))
+        leaves = -(-rows // (self._tile(stage) * leaf))
+        found = self.forms.found[key]
+        returned = len(found[0] if stage.loop.writes else found)
+        most = leaves.bit_length()  # as many subtrees as a binary counter has digits
+        return one * (max(most - returned, 0) + (leaf > 1 and leaves > 1))
