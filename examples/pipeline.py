@@ -6,11 +6,9 @@ stages and comes back; while it does, others follow it. Stage s of four lets at 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
-from dask.callbacks import Callback
 
 import flowgraph as fg
 
@@ -44,35 +42,32 @@ class Model:
         return [history.losses, *(w.numpy() for w in self.weights)]
 
 
-class Order(Callback):
-    """Notes in which order each stage begins its loops over the rows of micro-batches."""
+DIGITS = "zero one two three four five six seven eight nine".split()
 
-    def __init__(self) -> None:
-        super().__init__(pretask=self.note)
-        self.begun: dict[int, list[tuple[int, int]]] = defaultdict(list)
 
-    def note(self, key: Any, *_: Any) -> None:
-        """A task begins; its key is (name of the stage, step, micro-batch)."""
-        name = key[0].split("-")[1]
-        if name.startswith("loop_") and "_stage" in name and key[0].count("-") == 2:
-            level, stage = name.removeprefix("loop_").split("_stage")
-            self.begun[int(stage)].append((int(level), key[2]))
+def order_of(trace: fg.Trace, stage: int) -> str:
+    """`F0 F1 B0 ...`: in which order a stage began its micro-batches, forward and backward.
 
-    def line(self, stage: int) -> str:
-        """`F0 F1 B0 ...`: forward and backward of each micro-batch. The last stage does both at once."""
-        levels = sorted({level for level, _ in self.begun[stage]})
-        letters = {level: "FB"[level != levels[0]] if len(levels) > 1 else "FB" for level in levels}
-        return " ".join(f"{letters[level]}{batch}" for level, batch in self.begun[stage])
+    The last stage does both at once. Tasks of loops are named flowgraph-loop-<level>-stage-<number>.
+    """
+    begun: list[tuple[int, int]] = []
+    for span in sorted(trace.spans, key=lambda one: one.start):
+        _, kind, *words = span.name.split("-")
+        if kind == "loop" and len(words) == 3 and words[1:] == ["stage", DIGITS[stage]]:
+            begun.append((DIGITS.index(words[0]), span.key[2]))
+    levels = sorted({level for level, _ in begun})
+    letters = {levels[0]: "F", levels[-1]: "B"} if len(levels) > 1 else {levels[0]: "FB"}
+    return " ".join(f"{letters[level]}{batch}" for level, batch in begun)
 
 
 if __name__ == "__main__":
     rng = np.random.default_rng(1)
     x = rng.standard_normal((ROWS, WIDTH)).astype("float32")
     y = np.tanh(x[:, ::-1])
-    with Order() as order:
+    with fg.tracing() as trace:
         Model().train(x, y, 1, scheduler="threads")
     for stage in range(STAGES):
-        print(f"stage {stage}: {order.line(stage)}")
+        print(f"stage {stage}: {order_of(trace, stage)}")
     found, expected = (Model().train(x, y, 5, scheduler=one) for one in ("threads", "synchronous"))
     print(f"loss {found[0][0]:.4f} to {found[0][-1]:.4f}")
     print("same bits as on one thread:", all(map(np.array_equal, found, expected)))

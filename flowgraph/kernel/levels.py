@@ -80,13 +80,15 @@ class Levels:
         """The lane whose tasks compute `node`; leaves are everywhere.
 
         What was made in no lane is in that of its operands, if they are all in one: the loss behind the last stage of a
-        pipeline, the update of a variable.
+        pipeline, the update of a variable. So is the piece of an update, whose operands are in a stage as well.
         """
         if node.is_leaf:
             return ()
         if node not in self.lanes:
-            lanes = {lane_of(node)} if lane_of(node) else {self.lane(one) for one in read_operands(node)} - {()}
-            self.lanes[node] = lanes.pop() if len(lanes) == 1 else ()
+            own = lane_of(node)
+            near = {self.lane(one) for one in read_operands(node)} - {()}
+            inside = len(near) == 1 and all(set(own) <= set(one) for one in near)
+            self.lanes[node] = near.pop() if inside else own
         return self.lanes[node]
 
     def crosses(self, node: Node, lane: Lane) -> bool:
