@@ -41,7 +41,6 @@ from flowgraph import (
 )
 from flowgraph.context import Hooks as _Hooks
 from flowgraph.exchange import from_dask as from_dask, from_delayed as from_delayed, to_dask_arrays as to_dask_arrays
-from flowgraph.explain import Explanation as Explanation
 from flowgraph.graph import interpret as interpret
 from flowgraph.mesh import Mesh as Mesh
 from flowgraph.op import OPS as OPS, Call as Call, Carry as Carry, Monoid as Monoid, define as define
@@ -97,6 +96,7 @@ from flowgraph.watch import Trace as Trace, tracing as tracing
 if _TYPE_CHECKING:
     from flowgraph import compat as compat, keras as keras, planner as planner, session as session, train as train
     from flowgraph.data import read_csv as read_csv, read_parquet as read_parquet, read_zarr as read_zarr
+    from flowgraph.explain import Explanation as Explanation
     from flowgraph.planner import Plan as Plan, plan as plan
     from flowgraph.session import *
     from flowgraph.train import History as History, explain_fit as explain_fit, fit as fit
@@ -105,6 +105,7 @@ _LATE_MODULES = ("compat", "keras", "planner", "session", "train")
 """Imported when they are first asked for, so that importing flowgraph stays quick."""
 _LATE = {
     "History": "train",
+    "Explanation": "explain",
     "Plan": "planner",
     "explain_fit": "train",
     "fit": "train",
@@ -115,6 +116,11 @@ _LATE = {
 _spellings.take(_modules[__name__])
 
 
+def _explain(*wanted: _Any) -> _Any:
+    """What a run will cost, by a room that is imported when somebody asks."""
+    return _import_module("flowgraph.explain").explain(*wanted)
+
+
 def _placed(*wanted: _Any) -> _Any:
     """The context in which to train; only a cluster needs one, so that the planner is seldom imported."""
     if "distributed" not in _modules:
@@ -122,6 +128,7 @@ def _placed(*wanted: _Any) -> _Any:
     return _import_module("flowgraph.planner").placed(*wanted)
 
 
+_Hooks.explain = staticmethod(_explain)
 _Hooks.placed = staticmethod(_placed)
 
 

@@ -142,3 +142,9 @@ def _has_dtype(value: Any) -> bool:
     while isinstance(value, list | tuple) and value:
         value = value[0]
     return hasattr(value, "dtype")
+
+
+def no_data(of: TensorType) -> Any:
+    """An array of a known type that is one zero, however large it says it is."""
+    shape: Any = of.shape
+    return np.broadcast_to(np.zeros((), of.dtype), shape)

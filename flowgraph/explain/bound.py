@@ -14,7 +14,7 @@ from flowgraph.graph import Node
 from flowgraph.lower import Bound, Lowering, Result, new_token
 from flowgraph.program import Program
 from flowgraph.sources import SMALL_BYTES, Held
-from flowgraph.types import Dim, TensorType
+from flowgraph.types import Dim
 
 
 def row_counts(program: Program, rows: int | Mapping[str, int] | None) -> dict[str, int]:
@@ -49,12 +49,6 @@ def stand_in(shape: Sequence[int], dtype: Any) -> Any:
     if prod(shape) * np.dtype(dtype).itemsize < SMALL_BYTES or not len(shape):
         return np.zeros(shape, dtype)
     return Held(np.broadcast_to(np.zeros((), dtype), shape))
-
-
-def no_data(of: TensorType) -> Any:
-    """An array of a known type that is one zero, however large it says it is."""
-    shape: Any = of.shape
-    return np.broadcast_to(np.zeros((), of.dtype), shape)
 
 
 def stand_ins(program: Program, rows: Mapping[str, int], values: Sequence[Any] | None) -> list[Any]:

@@ -12,12 +12,11 @@ import numpy as np
 
 from flowgraph import tree
 from flowgraph.apply import convert, recorded
-from flowgraph.context import ACTIVE
+from flowgraph.context import ACTIVE, Hooks
 from flowgraph.eager import Compiled, compiled, evaluate
 from flowgraph.errors import UsageError
-from flowgraph.explain import Explanation, explain, no_data
 from flowgraph.graph import FOREVER, Node, make_input, toposort
-from flowgraph.leaves import Shared
+from flowgraph.leaves import Shared, no_data
 from flowgraph.mesh import current_mesh
 from flowgraph.ops.random import next_key
 from flowgraph.ops.shard import with_wishes, without_wishes
@@ -176,7 +175,7 @@ class Function:
         """The Program that a call with these arguments would run; it knows the number of their rows."""
         return self._program(args, kwargs)[0]
 
-    def explain(self, *args: Any, workers: int | None = None, memory: int | None = None, **kwargs: Any) -> Explanation:
+    def explain(self, *args: Any, workers: int | None = None, memory: int | None = None, **kwargs: Any) -> Any:
         """What a call with these arguments will cost, as a table: see `Program.explain`. Nothing runs.
 
         >>> import numpy as np, flowgraph as fg
@@ -187,7 +186,7 @@ class Function:
         'whole_1'
         """
         program, values = self._program(args, kwargs)
-        return explain(program, None, workers, memory, values, self.client, self.scheduler)
+        return Hooks.explain(program, None, workers, memory, values, self.client, self.scheduler)
 
     def _program(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """The program of a call on the rows of its arguments, and what stands for the values of its inputs."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from flowgraph.apply import convert
 from flowgraph.context import Hooks
-from flowgraph.explain import Explanation, explain, no_data
+from flowgraph.explain import Explanation, explain
+from flowgraph.leaves import no_data
 from flowgraph.ops.shard import without_wishes
 from flowgraph.state import Variable
 from flowgraph.train.optimizers import Optimizer
