@@ -6,7 +6,6 @@ the same as in a run that nobody watches.
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,6 +94,8 @@ class Trace:
 
 def chrome_text(spans: Sequence[Span]) -> str:
     """Spans in Chrome's format of trace events: a process for each worker, a line for each of its threads."""
+    import json
+
     places = {place: number for number, place in enumerate(dict.fromkeys(one.place for one in spans), 1)}
     threads = {who: number for number, who in enumerate(dict.fromkeys((one.place, one.thread) for one in spans), 1)}
     first = min((one.start for one in spans), default=0.0)
