@@ -23,23 +23,13 @@ from flowgraph.context import describe_line
 from flowgraph.errors import UsageError
 from flowgraph.factors import Binding
 from flowgraph.graph import Graph, Node, Origin, in_lane, make_node
-from flowgraph.op import OPS, kernel_parameters
+from flowgraph.op import COMBINES, OPS, kernel_parameters
 from flowgraph.ops.body import Body
 from flowgraph.partition.layout import Choice, Cut, Layout, Layouts, bytes_by_rows, legal_factors, propagate, trailing
 from flowgraph.types import TensorType, tensor_type
 
 Bounds = tuple[tuple[int, int], ...]
 """The (start, stop) of each piece along an axis."""
-
-_COMBINES = {
-    "add": "add",
-    "multiply": "multiply",
-    "maximum": "maximum",
-    "minimum": "minimum",
-    "and": "logical_and",
-    "or": "logical_or",
-}
-"""For each named way to combine partial results, the op that does it."""
 
 
 @dataclass(frozen=True)
@@ -305,7 +295,7 @@ class _Splitter:
     def _combined(self, node: Node, partial: Sequence[Node]) -> Node:
         """Partial results as one, neighbours first: a tree that depends on their number alone."""
         assert isinstance(node.op.combine, str)
-        op, level = OPS[_COMBINES[node.op.combine]], list(partial)
+        op, level = OPS[COMBINES[node.op.combine].__name__], list(partial)  # ops are named as numpy's functions
         while len(level) > 1:
             pairs = [level[n : n + 2] for n in range(0, len(level), 2)]
             level = [make_node(op, tuple(two), (), node.where) if len(two) == 2 else two[0] for two in pairs]

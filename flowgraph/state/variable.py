@@ -17,7 +17,7 @@ from flowgraph.errors import DTypeError, ShapeError
 from flowgraph.graph import INPUT, Graph, Node, make_input, toposort
 from flowgraph.leaves import as_array
 from flowgraph.mesh import Placement, current_placement
-from flowgraph.ops.shard import shard, without_wishes
+from flowgraph.ops.shard import shard
 from flowgraph.tensor import Tensor, shape_text, tensor_of, value_text
 from flowgraph.types import Dim, as_dtype, is_float, tensor_type
 
@@ -232,7 +232,7 @@ class Variable:
         return bool(self.value())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return without_wishes(self.value())[0].__array__(dtype, copy)
+        return self._read().__array__(dtype, copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return self.value().__array_ufunc__(ufunc, method, *inputs, **kwargs)
