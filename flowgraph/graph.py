@@ -297,9 +297,23 @@ def call_kernel(
         keywords["result_shapes"] = tuple([one.shape for one in infer(op, given, node.attrs).types])
     if "operand_shapes" in wanted:
         keywords["operand_shapes"] = tuple(np.shape(one) for one in operands)
-    skip = shape_only(op, tuple([one.types[0] for one in node.inputs]), node.attrs)
+    skip = _unread(node)
     result = op.kernel(*[one for index, one in enumerate(operands) if index not in skip], **keywords)
     return tuple(result) if len(node.types) > 1 else (result,)
+
+
+def _unread(node: Node) -> frozenset[int]:
+    """The positions of operands that give only their lengths."""
+    return shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)
+
+
+def read_operands(node: Node) -> list[Node]:
+    """The operands whose values `node` reads; an operand that gives only its lengths is none of them."""
+    factors = node.op.factors
+    if not node.inputs or (isinstance(factors, str) and "~" not in factors):
+        return list(node.inputs)
+    skip = _unread(node)
+    return [one for index, one in enumerate(node.inputs) if index not in skip]
 
 
 def interpret(graph: Graph, feeds: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
@@ -329,6 +343,11 @@ def interpret(graph: Graph, feeds: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
                 results = call_kernel(node, [values[one] for one in node.inputs])
                 values[node] = np.asarray(results[0], node.type.dtype) if len(results) == 1 else results
     return [values[node] for node in graph.outputs]
+
+
+def operations(node: Node) -> float:
+    """The floating-point operations that `node` takes, none for a view; unknown lengths count as 1."""
+    return 0.0 if node.op.view is not None else node.op.flops * node.inferred().binding.points()
 
 
 def value_bytes(of_type: TensorType) -> int:

@@ -295,6 +295,11 @@ def kernel_parameters(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
+def is_placed(op: Op) -> bool:
+    """Whether the kernel asks where its piece of the whole lies, or how long the pieces of others are."""
+    return not kernel_parameters(op.kernel).isdisjoint(("at", "operand_shapes", "result_shapes"))
+
+
 def monoid_of(op: Op, results: int) -> Monoid | None:
     """The monoid by which pieces of `op` are reduced, given its number of results; None: by a ufunc alone, or not."""
     if isinstance(op.combine, str):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from walk import tiles
 import flowgraph as fg
 from flowgraph.eager import compiled, cone, detached
 from flowgraph.graph import ops_used
-from flowgraph.kernel import LoopStage
+from flowgraph.kernel import LoopStage, levels
+from flowgraph.machine import Rates
 from flowgraph.op import Op
 
 RNG = np.random.default_rng(0)
@@ -33,7 +33,7 @@ def expected() -> float:
 
 @pytest.mark.parametrize("rate", [1e20, 1.0], ids=["computed again", "stored"])
 def test_a_second_loop_reads_all_results_or_computes_them_once(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("flowgraph.kernel.levels"), "FLOPS_PER_SECOND", rate)
+    monkeypatch.setattr(levels, "RATES", Rates(flops=rate))
     with tiles(4, 8):
         tensor = loss(fg.asarray(X))
         program = compiled(detached(cone([tensor.node]))).program

@@ -16,6 +16,7 @@ from flowgraph.explain.work import Cost, Work
 from flowgraph.graph import lane_of
 from flowgraph.kernel import LoopStage, OneStage
 from flowgraph.lower import OTHER
+from flowgraph.machine import measured_rates
 from flowgraph.program import Program
 from flowgraph.run import Executor, resolve
 from flowgraph.watch import Span, size_of
@@ -164,14 +165,15 @@ class _Explaining:
 
     def run(self, memory: int | None) -> Explanation:
         graph, forms, groups = self.lowering.graph, self.forms, self.groups
-        work = Work(forms)
+        rates = measured_rates()
+        work = Work(forms, rates)
         costs = {key: work.of(key) for key in forms.found}
         wanted = {key for one in self.results for key in one.keys}
         needs = {key: forms.needs.get(key, ()) for key in forms.found}
         order = order_of(graph, list(wanted))
         later = len(order)
         priorities = {key: order.get(key, later) for key in needs}
-        place = self.places, self.executor.shares_memory
+        place = self.places, self.executor.shares_memory, rates
 
         def simulate(costs: Mapping[Any, Cost]) -> Outcome:
             run = Simulation(needs, forms.found, costs, groups, wanted, *place)

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.graph import Node
+from flowgraph.graph import Node, read_operands
 from flowgraph.kernel import Excerpt, LoopStage, complete, join
-from flowgraph.kernel.levels import read_operands
 from flowgraph.kernel.names import MESH_NUMBER
 from flowgraph.lower import Lowering, call_of, calls
 from flowgraph.op import kernel_parameters, monoid_of

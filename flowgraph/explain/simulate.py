@@ -11,7 +11,8 @@ from random import Random
 from typing import Any
 
 from flowgraph.explain.forms import Form
-from flowgraph.explain.work import NETWORK_BYTES, TASK_SECONDS, Cost
+from flowgraph.explain.work import Cost
+from flowgraph.machine import Rates
 from flowgraph.watch import parts_of, size_of
 
 DISTURBED = 8
@@ -93,7 +94,9 @@ class Simulation:
         wanted: Collection[Any],
         places: int,
         shares: bool,
+        rates: Rates,
     ) -> None:
+        self.rates, self.overhead = rates, rates.local_task if shares else rates.task
         self.needs, self.found, self.costs, self.groups, self.shares = needs, found, costs, groups, shares
         self.memories = [Memory(shares) for _ in range(1 if shares else places)]
         self.free = list(range(places))
@@ -163,7 +166,7 @@ class Simulation:
                 memory.add(one, self.found[one])
         memory.add(key, self.found[key])
         self.working[number_of_memory] += cost.working
-        seconds = cost.seconds + moved / NETWORK_BYTES + TASK_SECONDS
+        seconds = cost.seconds + moved / self.rates.network + self.overhead
         heapq.heappush(self.running, (now + seconds, number, key, place))
 
     def _place(self, key: Any) -> int:

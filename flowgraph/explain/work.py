@@ -1,66 +1,22 @@
 """Work: how much a task computes, how long that takes, and what memory it needs beside what it is given and returns.
 
-Times are rough: numbers of operations over rates that are measured once in each process.
+Times are rough: numbers of operations over rates.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import prod
 from typing import Any
-
-import numpy as np
 
 from flowgraph.explain.forms import Forms, evaluated
 from flowgraph.graph import Node
 from flowgraph.kernel import LoopStage, WholeStage
 from flowgraph.kernel.names import MESH_NUMBER
+from flowgraph.machine import Rates
 from flowgraph.partition import COMMUNICATION
 from flowgraph.watch import size_of
-
-CALL_SECONDS = 1.5e-6
-"""What a line of a kernel takes however little it computes."""
-TASK_SECONDS = 1e-4
-"""What a scheduler takes for a task."""
-NETWORK_BYTES = 100e6
-"""The bytes a second between workers, as Dask assumes them."""
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What one thread of this machine does in a second."""
-
-    products: float
-    """Operations of matrix products."""
-    others: float
-    """Operations of elementwise functions on data in cache, an addition being one."""
-    bytes: float
-    """Bytes read from memory."""
-
-
-@cache
-def rates() -> Rates:
-    """The rates of this machine, measured in about 10 ms."""
-    square = np.ones((192, 192), np.float32)
-    line, out = np.ones(1 << 15, np.float32), np.empty(1 << 15, np.float32)
-    block = np.ones(1 << 21, np.float64)
-    return Rates(
-        2 * 192.0**3 / _best(lambda: square @ square),
-        line.size / _best(lambda: np.add(line, line, out)),
-        block.nbytes / _best(block.max),
-    )
-
-
-def _best(call: Callable[[], Any]) -> float:
-    found = []
-    for _ in range(4):
-        began = time.perf_counter()
-        call()
-        found.append(time.perf_counter() - began)
-    return max(min(found), 1e-7)
 
 
 @dataclass(frozen=True)
@@ -76,8 +32,8 @@ class Cost:
 class Work:
     """The cost of every task of a lowered program."""
 
-    def __init__(self, forms: Forms) -> None:
-        self.forms, self.rates = forms, rates()
+    def __init__(self, forms: Forms, rates: Rates) -> None:
+        self.forms, self.rates = forms, rates
         self.program, self.bound = forms.program, forms.bound
         self._known: dict[tuple[int, int], tuple[float, float]] = {}
 
@@ -85,7 +41,7 @@ class Work:
         """The cost of a task."""
         if key not in self.forms.work:
             size = size_of(self.forms.found[key])
-            return Cost(seconds=size / self.rates.bytes if "-join" in str(key[0]) else 0.0)
+            return Cost(seconds=size / self.rates.memory if "-join" in str(key[0]) else 0.0)
         stage, rows = self.forms.work[key]
         flops, seconds = self._flops(stage, rows)
         return Cost(flops, seconds, self._working(key, stage, rows))
@@ -101,11 +57,11 @@ class Work:
                 count = self._points(node, stage, rows) * node.op.flops
                 product = node.op.combine == "add" and node.op.flops >= 2
                 flops += count
-                seconds += count / (self.rates.products if product else self.rates.others)
+                seconds += count / (self.rates.flops if product else self.rates.elementwise)
             tiles = -(-rows // self._tile(stage)) if isinstance(stage, LoopStage) else 1
             calls = sum(node.op.view is None and node.op not in COMMUNICATION for node in nodes)
             read = sum(self._row_bytes(one.node, rows) for one in getattr(stage, "rows", ()))
-            self._known[known] = flops, seconds + read / self.rates.bytes + calls * tiles * CALL_SECONDS
+            self._known[known] = flops, seconds + read / self.rates.memory + calls * tiles * self.rates.call
         return self._known[known]
 
     def _nodes(self, stage: Any) -> Sequence[Node]:
@@ -116,7 +72,7 @@ class Work:
 
     def _points(self, node: Node, stage: Any, rows: int) -> float:
         """The points of the box of a node's factors: of a shard, where it works on one."""
-        if node.op.view is not None or node.op in COMMUNICATION or node.op.name == "constant":
+        if node.op.view is not None or not node.op.flops:
             return 0.0
         mesh = stage.loop.mesh if isinstance(stage, LoopStage) else None
         total = self.bound.rows.get(mesh, 1) if mesh is not None else 1

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.graph import Node, lane_of
+from flowgraph.graph import Node, lane_of, operations, read_operands
 from flowgraph.kernel.kernel import Kernel
-from flowgraph.kernel.levels import Lane, read_operands
+from flowgraph.kernel.levels import Lane
 from flowgraph.kernel.source import Emitter
 from flowgraph.kernel.stages import Loop, Whole
 from flowgraph.partition import COMBINE, GATHER, PORTION, rows_of
@@ -133,8 +133,7 @@ class Assembly:
     def __init__(self, emitter: Emitter, outputs: Sequence[Node]) -> None:
         self.emitter, self.parts, self.phases = emitter, emitter.parts, emitter.phases
         early = [node for phase in self.phases.whole[0] for node in phase.nodes]
-        flops = sum(node.op.flops * node.inferred().binding.points() for node in early if node.op.name != "constant")
-        self.replicated = frozenset(early if flops <= REPLICATED_FLOPS else ())
+        self.replicated = frozenset(early if sum(map(operations, early)) <= REPLICATED_FLOPS else ())
         """Whole nodes that every stage computes for itself."""
         self.asked = frozenset(outputs)
         phase = {node: one for level in self.phases.whole for one in level for node in one.nodes}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowgraph.graph import Node, toposort
+from flowgraph.graph import Node, read_operands, toposort
 from flowgraph.kernel.host import is_host_type
-from flowgraph.kernel.levels import read_operands
 from flowgraph.kernel.memory import Line, Memory
 from flowgraph.kernel.names import tuple_text
 from flowgraph.ops.body import Body

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.graph import ITEM, Node
+from flowgraph.graph import ITEM, Node, read_operands
 from flowgraph.kernel import host
 from flowgraph.kernel.bodies import define_body
-from flowgraph.kernel.levels import read_operands
 from flowgraph.kernel.memory import Memory, in_c_order
 from flowgraph.kernel.names import MESH_NUMBER, affine_text, tuple_text
 from flowgraph.op import COMBINES, kernel_parameters, monoid_of

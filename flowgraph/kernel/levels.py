@@ -9,29 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowgraph.graph import ITEM, Node, lane_of, value_bytes
-from flowgraph.op import shape_only
-from flowgraph.partition import BEFORE, COMBINE, COMMUNICATION, GATHER, PORTION, SPREAD, Partitioned
+from flowgraph.graph import ITEM, Node, lane_of, operations, read_operands, value_bytes
+from flowgraph.machine import Rates
+from flowgraph.partition import BEFORE, COMBINE, GATHER, PORTION, SPREAD, Partitioned
 
 Lane = tuple[tuple[str, int], ...]
 
-FLOPS_PER_SECOND = 2e10
-BYTES_PER_SECOND = 1e10
-"""Rough rates of one core, to weigh computing rows again against storing them. They never reach the numbers."""
-
-
-def read_operands(node: Node) -> list[Node]:
-    """The operands whose values `node` reads; an operand that gives only its lengths is none of them."""
-    factors = node.op.factors
-    if not node.inputs or node.op in COMMUNICATION or (isinstance(factors, str) and "~" not in factors):
-        return list(node.inputs)
-    skip = shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)
-    return [one for index, one in enumerate(node.inputs) if index not in skip]
+RATES = Rates()
+"""To weigh computing rows again against storing them."""
 
 
 def is_whole_leaf(node: Node) -> bool:
     """Whether `node` is a leaf once more, as a whole beside its rows: its value is there, and nothing is gathered."""
     return node.op is GATHER and node.inputs[0].is_leaf
+
+
+def _storable(node: Node) -> bool:
+    """Whether rows of `node` can be written and read back.
+
+    Looks at something, and parts of what is there as a whole, are made again wherever they are needed. Of an op with
+    several results each is stored by itself.
+    """
+    made = node.inputs[0] if node.op is ITEM else node
+    return made.op.view is None and made.op not in (SPREAD, BEFORE) and (node.op is ITEM or len(node.types) == 1)
 
 
 class Levels:
@@ -43,7 +43,6 @@ class Levels:
         self.lanes: dict[Node, Lane] = {}
         self._seconds: dict[Node, float] = {}
         self._stored: set[Node] = set()
-        self._again: dict[Node, bool] = {}
         self._known: dict[tuple[Node, Lane], int] = {}
         for node in needed:
             self._weigh(node)
@@ -58,8 +57,8 @@ class Levels:
     def _weigh(self, node: Node) -> None:
         """Note how long the rows of `node` take to compute from those that are stored, and whether they are.
 
-        Of an op with several results each is stored by itself, but it is all of them or none: an op that is computed
-        again for one gives the others as well.
+        Of an op with several results it is all of them or none: an op that is computed again for one gives the others
+        as well.
         """
         made = node.inputs[0] if node.op is ITEM else node
         if node is not made:
@@ -67,13 +66,10 @@ class Levels:
         elif node.is_leaf or self.parts.mesh(node) is None:
             self._seconds[node] = 0.0
         else:
-            free = node.op in (SPREAD, BEFORE)
-            own = 0.0 if free else node.op.flops * node.inferred().binding.points() / FLOPS_PER_SECOND
-            self._seconds[node] = own + sum(
+            self._seconds[node] = operations(node) / RATES.flops + sum(
                 self._seconds[one] for one in read_operands(node) if one not in self._stored
             )
-        kept = made.op.view is None and (made is not node or len(node.types) == 1)
-        if kept and self._seconds[node] > 2 * sum(map(value_bytes, made.types)) / BYTES_PER_SECOND:
+        if _storable(node) and self._seconds[node] > 2 * sum(map(value_bytes, made.types)) / RATES.memory:
             self._stored.add(node)
 
     def lane(self, node: Node) -> Lane:
@@ -97,12 +93,7 @@ class Levels:
 
     def _computed_again(self, node: Node) -> bool:
         """Whether other lanes compute the rows of `node` for themselves."""
-        if node not in self._again:
-            free = node.op in (SPREAD, BEFORE) or node.op.view is not None or len(node.types) > 1
-            if node.op is ITEM:
-                free = node.inputs[0].op.view is not None
-            self._again[node] = free or (not self.lane(node) and not self.worth_storing(node))
-        return self._again[node]
+        return not _storable(node) or (not self.lane(node) and not self.worth_storing(node))
 
     def _available(self, node: Node, lane: Lane, user: Node) -> int:
         """The level from which on tasks of `lane` can read `node`."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from flowgraph.graph import Node
+from flowgraph.graph import Node, read_operands
 from flowgraph.kernel import host
-from flowgraph.kernel.levels import read_operands
 from flowgraph.kernel.names import MESH_NUMBER, Names, affine_text, tuple_text
 from flowgraph.partition import COMMUNICATION, SPREAD, Cut, Partitioned
 from flowgraph.schedule import Schedule

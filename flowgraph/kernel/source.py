@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowgraph.context import describe_line
-from flowgraph.graph import Node
+from flowgraph.graph import Node, read_operands
 from flowgraph.kernel.emit import Block, accumulator_ufunc
 from flowgraph.kernel.host import is_host_type
 from flowgraph.kernel.kernel import Kernel
-from flowgraph.kernel.levels import Lane, read_operands
+from flowgraph.kernel.levels import Lane
 from flowgraph.kernel.memory import Line
 from flowgraph.kernel.merge import Stack
 from flowgraph.kernel.names import MESH_NUMBER, Names, affine_text, tuple_text

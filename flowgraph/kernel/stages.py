@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from flowgraph.graph import Node
-from flowgraph.kernel.levels import Lane, Levels, is_whole_leaf, read_operands
-from flowgraph.partition import BEFORE, COMBINE, GATHER, PORTION, SPREAD, Partitioned
+from flowgraph.graph import Node, read_operands
+from flowgraph.kernel.levels import Lane, Levels, is_whole_leaf
+from flowgraph.partition import COMBINE, GATHER, PORTION, Partitioned
 
 
 @dataclass(frozen=True)
@@ -214,5 +214,4 @@ class _Loops:
         """Whether a loop reads the rows of `node` that an earlier loop, or one of another lane, has stored."""
         if self.levels.crosses(node, lane):
             return True
-        earlier = self.level[node] < number and not self.parts.recompute
-        return earlier and node.op not in (SPREAD, BEFORE) and self.levels.worth_storing(node)
+        return self.level[node] < number and not self.parts.recompute and self.levels.worth_storing(node)

@@ -11,14 +11,13 @@ Merging follows the grid of all rows, so no bit depends on the fan-in: it is a m
 
 from __future__ import annotations
 
-TASK_SECONDS = 2e-3
+from flowgraph.machine import Rates
+
+RATES = Rates()
+LATENCY_SECONDS = 2e-3
 """From the end of a task to the start of one that waits for it: two messages, and what the scheduler does."""
 INPUT_SECONDS = 2e-4
 """What one more input of a task costs, however small: it is asked for, sent and unpacked."""
-BYTES_PER_SECOND = 5e8
-"""How quickly one worker takes in the results of others: unpacked, copied and added."""
-JOIN_SECONDS = 5e-4
-"""What a task costs the scheduler, which serves one at a time."""
 CHOICES = (2, 4, 8, 16, 32, 64)
 
 
@@ -39,5 +38,5 @@ def seconds(count: int, size: int, most: int) -> float:
     total = 0.0
     while count > 1:
         inputs, count = min(count, most), -(-count // most)
-        total += TASK_SECONDS + inputs * (INPUT_SECONDS + size / BYTES_PER_SECOND) + count * JOIN_SECONDS
+        total += LATENCY_SECONDS + inputs * (INPUT_SECONDS + size / RATES.network) + count * RATES.task
     return total

@@ -72,6 +72,7 @@ constant = define(
     attrs=lambda value, dtype: {"value": np.asarray(value, dtype).item(), "dtype": dtype},
     dtype=lambda types, attrs: ((), attrs["dtype"]),
     host="{value}",
+    flops=0,
     samples=lambda: [
         ((), {"value": 2.5, "dtype": np.dtype(np.float64)}),
         ((), {"value": 1, "dtype": np.dtype(np.int8)}),

@@ -9,7 +9,7 @@ from typing import Any
 from flowgraph.apply import apply, convert
 from flowgraph.context import ACTIVE
 from flowgraph.errors import ShapeError, UsageError
-from flowgraph.graph import STAGE
+from flowgraph.graph import STAGE, Node
 from flowgraph.mesh import pieces_of
 from flowgraph.op import define
 from flowgraph.tensor import Tensor, tensor_of
@@ -120,13 +120,19 @@ def shard(x: Any, rows: int | tuple[int, ...] | str | None = None, axes: Mapping
     return apply(shard_op, (convert(x),), {"rows": rows, "axes": tuple(cuts)})
 
 
+def below_wishes(node: Node) -> tuple[Node, list[Node]]:
+    """What `node` is before any wish about its cuts, and the nodes of these wishes, the last first."""
+    wishes = []
+    while node.op is shard_op and node.inputs:
+        wishes.append(node)
+        node = node.inputs[0]
+    return node, wishes
+
+
 def without_wishes(x: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
     """`x` before any wish about its cuts, and these wishes, as `with_wishes` takes them."""
-    node, wishes = x.node, []
-    while node.op is shard_op and node.inputs:
-        wishes.append(node.attrs)
-        node = node.inputs[0]
-    return (x if node is x.node else tensor_of(node)), tuple(reversed(wishes))
+    node, wishes = below_wishes(x.node)
+    return (tensor_of(node) if wishes else x), tuple([one.attrs for one in reversed(wishes)])
 
 
 def with_wishes(x: Tensor, wishes: tuple[Any, ...]) -> Tensor:

@@ -12,20 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowgraph.graph import Node
+from flowgraph.machine import Rates
 from flowgraph.schedule import HEAVY_BYTES, HEAVY_ROWS, TILE_BYTES, TILE_ROWS
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What a place can do in a second: rough figures of one core and of a network of 10 Gbit."""
-
-    flops: float = 2e10
-    memory: float = 1e10
-    """Bytes that are written and read back."""
-    network: float = 1e9
-    """Bytes in and out of a worker."""
-    task: float = 1e-3
-    """Seconds that a task takes beside its work: what Dask's scheduler needs for it."""
 
 
 @dataclass(frozen=True, slots=True)

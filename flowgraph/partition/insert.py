@@ -34,16 +34,15 @@ def _identity(x: object, **attrs: object) -> object:
     return x
 
 
-COMBINE = Op("combine", "... -> ...", _identity, dtype="keep", doc="The one result of all partial ones.")
-GATHER = Op("gather", "... -> ...", _identity, dtype="keep", doc="The whole of a cut tensor.")
-SPREAD = Op("spread", "... -> ...", _identity, dtype="keep", doc="A whole tensor, of which every piece takes its part.")
-BEFORE = Op(
-    "before",
-    "... -> ...",
-    _identity,
-    attrs=lambda x, /, backward: {"backward": backward},
-    dtype="keep",
-    doc="What enters every piece from those before it.",
+def _communication(name: str, doc: str, **fields: Any) -> Op:
+    return Op(name, "... -> ...", _identity, dtype="keep", flops=0, doc=doc, **fields)
+
+
+COMBINE = _communication("combine", "The one result of all partial ones.")
+GATHER = _communication("gather", "The whole of a cut tensor.")
+SPREAD = _communication("spread", "A whole tensor, of which every piece takes its part.")
+BEFORE = _communication(
+    "before", "What enters every piece from those before it.", attrs=lambda x, /, backward: {"backward": backward}
 )
 COMMUNICATION = frozenset({COMBINE, GATHER, SPREAD, BEFORE})
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowgraph.graph import Graph, Node, lane_of, make_node
-from flowgraph.op import OPS, Op, kernel_parameters
+from flowgraph.op import OPS, Op, is_placed
 from flowgraph.types import static_size, tensor_type
 
 FLAT = ("reshape", "expand_dims", "squeeze")
@@ -99,8 +99,7 @@ def _is_elementwise(node: Node) -> bool:
     """Whether each element of `node` is made of those at its place, and of scalars."""
     if node.op.factors not in _ELEMENTWISE or node.op.name == "shard" or node.type.shape == ():
         return False
-    asks = kernel_parameters(node.op.kernel) & {"at", "operand_shapes", "result_shapes"}
-    return not asks and all(one.type.shape in (node.type.shape, ()) for one in node.inputs)
+    return not is_placed(node.op) and all(one.type.shape in (node.type.shape, ()) for one in node.inputs)
 
 
 def portion(partial: Node, start: int, stop: int, like: Node) -> Node:

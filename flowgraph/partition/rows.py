@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flowgraph.errors import FlowgraphError
-from flowgraph.graph import Graph, Node, make_node, value_bytes
+from flowgraph.graph import Graph, Node, make_node, operations, value_bytes
 from flowgraph.partition.layout import Cut, Layout, Layouts, propagate
 from flowgraph.types import Dim, Shape, affine, tensor_type
 
@@ -81,9 +81,7 @@ def _leader(graph: Graph, candidates: list[Candidate]) -> list[Candidate]:
 
 def _work(node: Node) -> float:
     """The operations that a node takes and the bytes that it writes, as one number; none for a view."""
-    if node.op.view is not None:
-        return 0.0
-    return node.op.flops * node.inferred().binding.points() + sum(map(value_bytes, node.types))
+    return 0.0 if node.op.view is not None else operations(node) + sum(map(value_bytes, node.types))
 
 
 def _is_worked_on(layouts: Layouts, mesh: str) -> bool:

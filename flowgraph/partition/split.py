@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.context import describe_line
-from flowgraph.errors import UsageError
 from flowgraph.factors import Binding
 from flowgraph.graph import Graph, Node, Origin, in_lane, make_node
-from flowgraph.op import COMBINES, OPS, kernel_parameters
+from flowgraph.op import COMBINES, OPS, is_placed
 from flowgraph.ops.body import Body
 from flowgraph.partition.layout import Choice, Cut, Layout, Layouts, bytes_by_rows, legal_factors, propagate, trailing
+from flowgraph.partition.wishes import axes_of, wished_axis
 from flowgraph.types import TensorType, tensor_type
 
 Bounds = tuple[tuple[int, int], ...]
@@ -43,10 +42,12 @@ class Part:
 
     def of(self, value: Any) -> Any:
         """The part of the value of that input: an array where it is cut, for variables are in somebody's memory."""
-        value = np.asarray(value) if self.slices else value
+        if not self.slices:
+            return value
+        part = np.asarray(value)
         for axis, start, stop in self.slices:
-            value = value[(slice(None),) * axis + (slice(start, stop),)]
-        return value
+            part = part[(slice(None),) * axis + (slice(start, stop),)]
+        return part
 
 
 @dataclass(frozen=True)
@@ -96,48 +97,16 @@ def split(graph: Graph, like: Mapping[int, int] | None = None) -> Split:
     found = Split(
         graph, tuple(map(Part, range(len(graph.inputs)))), tuple(Join((n,)) for n in range(len(graph.outputs)))
     )
-    for mesh, pieces in _axes(graph).items():
-        seeds = {node: _layout(node, mesh) for node in found.graph.nodes() if _wish(node, mesh) is not None}
+    for mesh, pieces in axes_of(graph).items():
+        seeds = {node: _layout(node, mesh) for node in found.graph.nodes() if wished_axis(node, mesh) is not None}
         layouts = propagate(found.graph, seeds, splittable, weight_bytes)
         pairs = _pairs(found, like or {})
         found = _then(found, _Splitter(found.graph, mesh, pieces, layouts, pairs).run())
     return found
 
 
-def _axes(graph: Graph) -> dict[str, int]:
-    """The logical axes of the wishes in a graph and their numbers of pieces; raises UsageError where wishes differ."""
-    result: dict[str, int] = {}
-    cut: dict[tuple[Node, str], tuple[int, Node]] = {}
-    for node in graph.nodes():
-        for axis, mesh, pieces in node.attr("axes") if node.op.name == "shard" else ():
-            if result.setdefault(mesh, pieces) != pieces:
-                raise UsageError(
-                    f"to cut {node.type} over {mesh!r} into {pieces} pieces, as wished at {describe_line(node.where)}",
-                    f"another wish of this program has {result[mesh]} pieces for {mesh!r}",
-                    "Build all of a program inside one mesh.",
-                )
-            tensor = node
-            while tensor.op.name == "shard":
-                tensor = tensor.inputs[0]
-            before, first = cut.setdefault((tensor, mesh), (axis, node))
-            if before != axis:
-                raise UsageError(
-                    f"to cut axis {axis} of {node.type} over {mesh!r}, as wished at {describe_line(node.where)}",
-                    f"the wish at {describe_line(first.where)} cuts axis {before} of the same tensor over it",
-                    "Cut one axis over each axis of a mesh.",
-                )
-    return {mesh: pieces for mesh, pieces in result.items() if pieces > 1}
-
-
-def _wish(node: Node, mesh: str) -> int | None:
-    """The axis that a `shard` node wants cut over `mesh`."""
-    if node.op.name != "shard":
-        return None
-    return next((axis for axis, name, _ in node.attr("axes") if name == mesh), None)
-
-
 def _layout(node: Node, mesh: str) -> Layout:
-    axis = _wish(node, mesh)
+    axis = wished_axis(node, mesh)
     return tuple(Cut(mesh) if number == axis else None for number in range(node.type.ndim))
 
 
@@ -168,8 +137,7 @@ def splittable(node: Node, binding: Binding) -> frozenset[str]:
     Not where the kernel asks for its place in the whole, holds a graph of its own or gives several results: such nodes
     work on the whole. Nor along a factor of length 1, which would stretch to the length of a piece.
     """
-    asks = kernel_parameters(node.op.kernel) & {"at", "operand_shapes", "result_shapes"}
-    if asks or len(node.types) > 1 or any(isinstance(value, Body) for _, value in node.attrs):
+    if is_placed(node.op) or len(node.types) > 1 or any(isinstance(value, Body) for _, value in node.attrs):
         return frozenset()
     legal = legal_factors(node, binding) - binding.running()
     if not isinstance(node.op.combine, str):

@@ -1,4 +1,4 @@
-"""Wishes about rows: what the `shard` nodes of a graph ask for, and where they contradict one another."""
+"""Wishes: what the `shard` nodes of a graph ask for, and where they contradict one another."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from flowgraph.context import describe_line
 from flowgraph.errors import UsageError
 from flowgraph.graph import Graph, Node, toposort
+from flowgraph.ops.shard import below_wishes, shard_op
 
 
 def wishes_of(graph: Graph) -> dict[Node, tuple[Any, Node]]:
@@ -17,18 +18,43 @@ def wishes_of(graph: Graph) -> dict[Node, tuple[Any, Node]]:
     wishes: dict[Node, tuple[Any, Node]] = {}
     said: dict[Node, Node] = {}
     for node in graph.nodes():
-        rows = node.attr("rows") if node.op.name == "shard" else None
-        if node.op.name != "shard":
+        if node.op is not shard_op:
             continue
-        tensor = node
-        while tensor.op.name == "shard":
-            tensor = tensor.inputs[0]
+        tensor, _ = below_wishes(node)
         _check(node, said.setdefault(tensor, node), said, tensor)
+        rows = node.attr("rows")
         if rows is not None:
             for leaf in toposort([node]):
                 if leaf.is_leaf:
                     wishes.setdefault(leaf, (rows, node))
     return wishes
+
+
+def axes_of(graph: Graph) -> dict[str, int]:
+    """The logical axes over which a graph is to be cut, and the number of pieces of each.
+
+    Raises UsageError where two wishes have other numbers of pieces, or cut a tensor twice over one axis.
+    """
+    result: dict[str, int] = {}
+    said: dict[tuple[Node, str], Node] = {}
+    for node in graph.nodes():
+        for axis, mesh, pieces in node.attr("axes") if node.op is shard_op else ():
+            if result.setdefault(mesh, pieces) != pieces:
+                raise UsageError(
+                    f"to cut {node.type} over {mesh!r} into {pieces} pieces, as wished at {describe_line(node.where)}",
+                    f"another wish of this program has {result[mesh]} pieces for {mesh!r}",
+                    "Build all of a program inside one mesh.",
+                )
+            first = said.setdefault((below_wishes(node)[0], mesh), node)
+            if wished_axis(first, mesh) != axis:
+                raise contradiction(first, node, f"one axis of {node.type} over {mesh!r}")
+    return {mesh: pieces for mesh, pieces in result.items() if pieces > 1}
+
+
+def wished_axis(node: Node, mesh: str) -> int | None:
+    """The axis that a `shard` node wants cut over `mesh`; None where there is none, and for other nodes."""
+    axes = node.attr("axes") if node.op is shard_op else ()
+    return next((axis for axis, name, _ in axes if name == mesh), None)
 
 
 def _check(node: Node, first: Node, said: dict[Node, Node], tensor: Node) -> None:

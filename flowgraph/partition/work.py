@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flowgraph.graph import ITEM, Graph, Node, operand_types
-from flowgraph.op import shape_only
+from flowgraph.graph import ITEM, Graph, Node, read_operands
 from flowgraph.partition.cost import Holder, StageWork, Work
 from flowgraph.partition.layout import Layouts
 from flowgraph.types import Size, TensorType
@@ -62,16 +61,14 @@ class Facts:
         nbytes = sum(bytes_of(one, lengths) for one in node.types)
         if node.is_leaf:
             return Fact(nbytes, 0.0, (), True, False, False, any(rows.produced(node)), False)
-        skip = shape_only(node.op, operand_types(node.op, node.inputs, node.attrs), node.attrs)
-        read = tuple([one for index, one in enumerate(node.inputs) if index not in skip])
-        view = node.op is ITEM or node.op.view is not None
+        view = node.op.view is not None
         flops = 0.0 if view else node.op.flops
         for size in node.inferred().binding.sizes.values() if flops else ():
             flops *= length_of(size, lengths)
         source = node.op.view is not None and bool(node.inputs) and self.of[node.inputs[0]].source
         made = node.inputs[0] if node.op is ITEM else node
-        contracts = rows.contracts(made)
-        return Fact(nbytes, flops, read, source, view, made in rows.choices, is_cut(rows, node), contracts)
+        works, cut, contracts = made in rows.choices, is_cut(rows, node), rows.contracts(made)
+        return Fact(nbytes, flops, tuple(read_operands(node)), source, view, works, cut, contracts)
 
 
 def is_cut(layouts: Layouts, node: Node) -> bool:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, cached_property
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from flowgraph.errors import UsageError
+from flowgraph.explain.table import size_text
 from flowgraph.graph import STAGE, Graph, Node, make_node
-from flowgraph.machine import processors
+from flowgraph.machine import Rates, processors
 from flowgraph.mesh import Placement
 from flowgraph.op import OPS
 from flowgraph.partition.choose import MODEL
-from flowgraph.partition.cost import Cost, Grid, Rates
-from flowgraph.planner.search import Candidate, Machine, Search, human
+from flowgraph.partition.cost import Cost, Grid
+from flowgraph.planner.search import Candidate, Machine, Search
 from flowgraph.planner.subject import UNIT, Subject, lane_numbers, subject_of
 from flowgraph.run import current_client
 
@@ -111,7 +109,7 @@ class Plan(Placement):
     def text(self) -> str:
         """The plan as a table: the candidates with what they cost, the chosen one marked."""
         machine = self.machine
-        limit = "no limit of memory" if machine.memory is None else f"{human(machine.memory)} each"
+        limit = "no limit of memory" if machine.memory is None else f"{size_text(machine.memory)} each"
         head = f"plan for {machine.workers} workers of {machine.cores} cores, {limit}"
         rows: list[tuple[str, ...]] = [
             ("", "data", "model", "stages", "batches", "rows", "seconds", "moved", "held", "flops")
@@ -121,9 +119,9 @@ class Plan(Placement):
         lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         cuts = [f"{variable.name} along axis {axis}" for variable, axis in self._wishes.items()]
         foot = [f"cut over model: {', '.join(cuts)}"] if cuts and self.grid.model > 1 else []
-        causes = [f"{name} {human(nbytes)}" for name, nbytes in self.cost.moved.items() if nbytes]
+        causes = [f"{name} {size_text(nbytes)}" for name, nbytes in self.cost.moved.items() if nbytes]
         foot += [f"moved: {', '.join(causes) or 'nothing'}"]
-        causes = [f"{name} {human(nbytes)}" for name, nbytes in self.cost.memory.items() if nbytes]
+        causes = [f"{name} {size_text(nbytes)}" for name, nbytes in self.cost.memory.items() if nbytes]
         foot += [f"held: {', '.join(causes) or 'nothing'}"]
         return "\n".join([head, *(line.rstrip() for line in lines), *foot])
 
@@ -141,7 +139,8 @@ class Plan(Placement):
         grid, cost = one.grid, one.cost
         numbers = (str(number) for number in (grid.data, grid.model, grid.stages, grid.batches))
         again = "again" if grid.recompute else "stored"
-        return (mark, *numbers, again, f"{cost.seconds:.3g}", human(cost.bytes), human(cost.peak), f"{cost.flops:.3g}")
+        sizes = size_text(cost.bytes), size_text(cost.peak)
+        return (mark, *numbers, again, f"{cost.seconds:.3g}", *sizes, f"{cost.flops:.3g}")
 
 
 def plan(
@@ -231,19 +230,3 @@ def _limit(client: Any) -> float | None:
     """The least memory limit of a client's workers; None where they have none."""
     found = [one.get("memory_limit") for one in client.scheduler_info(n_workers=-1)["workers"].values()]
     return min((float(one) for one in found if one), default=None)
-
-
-@cache
-def measured_rates() -> Rates:
-    """The rates of this machine, measured once: a product of matrices, and a copy; the rest are the usual figures."""
-    a, b = np.ones((256, 256), np.float32), np.ones(1 << 22, np.float32)
-    out, copy = np.empty_like(a), np.empty_like(b)
-    flops = min(_seconds(lambda: np.matmul(a, a, out)) for _ in range(5))
-    memory = min(_seconds(lambda: np.copyto(copy, b)) for _ in range(5))
-    return Rates(flops=2 * 256**3 / flops, memory=b.nbytes / memory)
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    call()
-    return max(time.perf_counter() - began, 1e-9)

@@ -8,10 +8,12 @@ from functools import cached_property
 
 from flowgraph.context import describe_line
 from flowgraph.errors import UsageError
+from flowgraph.explain.table import size_text
 from flowgraph.graph import STAGE, Node, toposort
+from flowgraph.machine import Rates
 from flowgraph.partition import MESHES, Layouts, choose_rows
 from flowgraph.partition.choose import Choice, choose_weights
-from flowgraph.partition.cost import Cost, Grid, Rates, Work, balanced, predict
+from flowgraph.partition.cost import Cost, Grid, Work, balanced, predict
 from flowgraph.partition.work import Facts, work_of
 from flowgraph.planner.subject import Subject, units_of
 
@@ -157,12 +159,12 @@ class Search:
         machine = self.machine
         assert machine.memory is not None
         held = least.work.culprit(least.grid)
-        parts = ", ".join(f"{human(nbytes)} {name}" for name, nbytes in least.cost.memory.items() if nbytes)
-        found = f"the least that any plan holds on one of them is {human(least.cost.peak)} ({parts})"
+        parts = ", ".join(f"{size_text(nbytes)} {name}" for name, nbytes in least.cost.memory.items() if nbytes)
+        found = f"the least that any plan holds on one of them is {size_text(least.cost.peak)} ({parts})"
         if held is not None:
-            found += f"; the largest value, {human(held.on(least.grid))}, is {self._named(held.node)}"
+            found += f"; the largest value, {size_text(held.on(least.grid))}, is {self._named(held.node)}"
         return UsageError(
-            f"a plan for {machine.workers} workers of {human(machine.memory)}",
+            f"a plan for {machine.workers} workers of {size_text(machine.memory)}",
             found,
             "Take more workers, workers with more memory, or a smaller model.",
         )
@@ -200,16 +202,3 @@ def counts(most: int) -> list[int]:
         each for one in range(1, int(max(most, 0) ** 0.5) + 1) if most % one == 0 for each in (one, most // one)
     }
     return sorted(powers | divisors)
-
-
-def human(nbytes: float) -> str:
-    """A number of bytes in words.
-
-    >>> human(3 << 20)
-    '3.00 MiB'
-    """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if nbytes < 1024:
-            return f"{nbytes:.3g} {unit}" if unit == "B" else f"{nbytes:.2f} {unit}"
-        nbytes /= 1024
-    return f"{nbytes:.2f} TiB"
