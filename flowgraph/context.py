@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowgraph.errors import UsageError
@@ -102,6 +102,17 @@ class _Active(threading.local):
 
 
 ACTIVE = _Active()
+
+
+@contextmanager
+def inside_lane(lane: tuple[tuple[str, int], ...] | None = None) -> Iterator[None]:
+    """A context in which new tensors belong to `lane`, to that in force if None, wherever a plan moves it on inside."""
+    before = ACTIVE.lane
+    ACTIVE.lane = before if lane is None else lane
+    try:
+        yield
+    finally:
+        ACTIVE.lane = before
 
 
 _OURS: dict[CodeType, bool] = {}

@@ -80,6 +80,9 @@ class Placement(Mesh):
     rows: int | None = None
     """Into how many shards rows are cut where nobody wishes anything; None: as without a plan."""
 
+    places: int | None = None
+    """How many tasks are to work at a time; None: as many as can."""
+
     def wish_of(self, variable: Any) -> dict[int, int | str] | None:
         """How a variable is to be cut: for each axis, the axis of the mesh."""
         return None
@@ -111,6 +114,12 @@ def current_placement() -> Placement | None:
     """The plan in force, or None: the innermost mesh, if it is one."""
     mesh = current_mesh()
     return mesh if isinstance(mesh, Placement) else None
+
+
+def places_in_force(workers: int) -> int:
+    """How many of `workers` are to work at a time: as many as the plan in force says, else all."""
+    planned = current_placement()
+    return workers if planned is None or planned.places is None else planned.places
 
 
 def pieces_of(name: str) -> int | None:

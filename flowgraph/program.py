@@ -22,7 +22,7 @@ from flowgraph.errors import ShapeError
 from flowgraph.graph import STAGE, Graph, Node, lane_of, value_bytes
 from flowgraph.kernel import Assembly, Emitter, Kernel, Rows, Stage, clean, one_stage, stages
 from flowgraph.lower import Bound, Lowering, Result, assemble, lower_value, lower_window, new_token, run_here
-from flowgraph.mesh import current_placement
+from flowgraph.mesh import current_placement, places_in_force
 from flowgraph.partition import (
     Layouts,
     Split,
@@ -260,7 +260,8 @@ class Program:
         stages = self.small_stages if self.is_small(rows) else self.stages
         if stages is self.small_stages:
             outputs = tuple((node, None) for node in self.outputs)
-        return Bound(stages, self.meshes, rows, shards, leaf, held, outputs, self.parts.layouts)
+        places = places_in_force(workers)
+        return Bound(stages, self.meshes, rows, shards, leaf, held, outputs, self.parts.layouts, places)
 
     @cached_property
     def small_stages(self) -> tuple[Stage, ...]:

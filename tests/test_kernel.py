@@ -24,7 +24,7 @@ import flowgraph as fg
 from flowgraph import eager, schedule
 from flowgraph.errors import RunError
 from flowgraph.graph import Graph, Node, interpret, make_input
-from flowgraph.kernel import Kernel, Rows, complete, host, join
+from flowgraph.kernel import Kernel, Rows, complete, host, join, window
 from flowgraph.kernel.merge import Stack
 from flowgraph.kernel.rows import ones
 from flowgraph.op import Monoid, Op
@@ -451,7 +451,7 @@ def window_of(
     inputs = program.parts.graph.inputs
     updates = dict(zip(inputs[1 : 1 + len(states)], program.outputs[1:], strict=True))
     meshes = [mesh for mesh in (program.parts.mesh(inputs[0]),) if mesh is not None]
-    kernel = program.emitter.window([program.outputs[0]], updates, meshes)
+    kernel = window(program.emitter, [program.outputs[0]], updates, meshes)
     history = np.empty(len(starts))
     values = [rows if meshes else rows[:size], *map(locked, states), *numbers]
     pairs = zip(values, program.input_cuts, strict=True)

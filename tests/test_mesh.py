@@ -255,10 +255,10 @@ def test_lanes_survive_the_passes() -> None:
 # The flow of micro-batches.
 
 
-def lowered(program: Any, values: Sequence[Any], shards: int) -> Any:
+def lowered(program: Any, values: Sequence[Any], workers: int) -> Any:
     """The tasks of a run, and what each depends on."""
     parts = program.parts_of(values)
-    bound = program.bind(parts, program.row_counts(parts, None), shards)
+    bound = program.bind(parts, program.row_counts(parts, None), workers)
     lowering = Lowering(bound, "run")
     lowering.lower()
     return {key: task.dependencies for key, task in lowering.graph.items()}
@@ -276,7 +276,9 @@ def reached(graph: Any, key: Any) -> set[Any]:
     return found
 
 
-def test_a_micro_batch_enters_a_stage_when_an_earlier_one_has_left_it() -> None:
+@pytest.mark.parametrize(("workers", "data"), [(1, 1), (3, 1), (5, 1), (6, 2), (8, 2)])
+def test_a_micro_batch_enters_a_stage_when_an_earlier_one_has_left_it(workers: int, data: int) -> None:
+    """So many are under way as there are stages to come, for each of the `data` pipelines that there are places for."""
     model = Piped()
     gradients = model.gradients()
     x = fg.shard(fg.asarray(X), rows=8)
@@ -284,7 +286,7 @@ def test_a_micro_batch_enters_a_stage_when_an_earlier_one_has_left_it() -> None:
         traced, tensors = gradients.traced((x, Y), {})
     program = traced.entry.program
     assert len(tensors) == 2
-    graph = lowered(program, [X, Y, *(one.numpy() for one in model.variables)], 8)
+    graph = lowered(program, [X, Y, *(one.numpy() for one in model.variables)], workers)
     loops = dict.fromkeys(key[0] for key in graph if re.fullmatch(r"flowgraph-loop-\w+-stage-\w+-\w+", key[0]))
     stages = [[one for one in loops if f"-stage-{number}-" in one] for number in ("zero", "one", "two")]
     assert [len(own) for own in stages] == [2, 2, 1]  # the last goes forward and back at once
@@ -293,7 +295,7 @@ def test_a_micro_batch_enters_a_stage_when_an_earlier_one_has_left_it() -> None:
         for batch in range(8):
             before = reached(graph, (forward, 0, batch))
             waited = [other for other in range(8) if (backward, 0, other) in before]
-            assert waited == list(range(batch - (3 - number) + 1)), (number, batch)
+            assert waited == list(range(batch - (3 - number) * data + 1)), (number, batch)
 
 
 def test_rows_that_wait_for_all_rows_have_no_gates() -> None:

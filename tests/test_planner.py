@@ -309,6 +309,7 @@ def test_rows_are_cut_as_planned_with_the_same_bits() -> None:
             [X, Y, *(one.numpy() for one in function.traced((X, Y), {})[0].variables)], {"rows": ROWS}, 1
         )
         assert len(bound.shards["rows"]) == 3
+        assert bound.places == 3  # as planned, whoever runs it
         assert np.array_equal(function(X, Y).numpy(), expected)
 
 

@@ -17,6 +17,7 @@ from flowgraph.kernel.merge import complete, join
 from flowgraph.kernel.rows import Rows
 from flowgraph.kernel.source import Emitter
 from flowgraph.kernel.stages import Loop, Stages, stages
+from flowgraph.kernel.window import window
 
 __all__ = [
     "Assembly",
@@ -38,4 +39,5 @@ __all__ = [
     "join",
     "one_stage",
     "stages",
+    "window",
 ]

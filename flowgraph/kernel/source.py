@@ -1,4 +1,4 @@
-"""The kinds of kernel: a loop over tiles, a whole phase, and a program of one tile (alone or as a window of steps)."""
+"""The kinds of kernel: a loop over tiles, a whole phase, and a program of one tile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowgraph.context import describe_line
-from flowgraph.graph import Node, read_operands
+from flowgraph.graph import Node
 from flowgraph.kernel.emit import Block, accumulator_ufunc
 from flowgraph.kernel.host import is_host_type
 from flowgraph.kernel.kernel import Kernel
@@ -75,7 +75,7 @@ class Emitter:
         block = Block(self.parts, self.plan, self.numbers, names, loop.mesh)
         number, tile = MESH_NUMBER[loop.mesh], self.plan.tile[loop.mesh]
         names.objects["Stack"] = Stack
-        self._bind_arguments(block, arguments)
+        self.bind_arguments(block, arguments)
         block.run(replicated, pinned=replicated, invariant=replicated)
         places = self.accumulators(loop)
         self._bind_accumulators(block, places, names)
@@ -104,8 +104,8 @@ class Emitter:
             (f"    n{number} = min({tile}, rows - low)", None),
             (f"    if n{number} != size:  # the first tile, and a short last one", None),
             (f"        size = n{number}", None),
-            *_indented(block.setup, 2),
-            *_indented(block.body, 1),
+            *indented(block.setup, 2),
+            *indented(block.body, 1),
             (f"return {tuple_text(['stack.finish()', *(f'w{self.numbers[node]}' for node in loop.writes)])}", None),
         ]
         names.objects["MERGES"] = places.merges
@@ -114,7 +114,7 @@ class Emitter:
             *(f"r{self.numbers[node]}" for node in loop.loads), *(self.variable(node) for node in arguments),
         ]  # fmt: skip
         name = f"loop_{loop.level}" + (f"_{loop.mesh}" if number else "") + lane_text(loop.lane)
-        return self._kernel(name, parameters, body, block)
+        return self.kernel(name, parameters, body, block)
 
     def accumulators(self, loop: Loop) -> Accumulators:
         """One flat array for all partial results of one merge function and dtype; gradients are slices of it.
@@ -198,7 +198,7 @@ class Emitter:
         names = Names()
         block = Block(self.parts, self.plan, self.numbers, names)
         states: list[str] = []
-        self._bind_arguments(block, arguments)
+        self.bind_arguments(block, arguments)
         for position, loop in enumerate(loops):
             if not loop.apart.issuperset(loop.partials):
                 states.append(f"state{position}")
@@ -207,7 +207,7 @@ class Emitter:
         for node in gathered:
             block.text[node] = f"g{self.numbers[node]}"
             block.stable.add(node)
-        self._bind_arguments(block, portions)
+        self.bind_arguments(block, portions)
         block.run(nodes, pinned=results)
         answers = [self._answer(block, node) for node in results]
         body = [*block.pre, *block.body, (f"return {tuple_text(answers)}", None)]
@@ -215,7 +215,7 @@ class Emitter:
             *self.totals(), *states, *(f"g{self.numbers[node]}" for node in gathered),
             *(self.variable(node) for node in portions), *(self.variable(node) for node in arguments),
         ]  # fmt: skip
-        return self._kernel(f"whole_{phase.level}{lane_text(phase.lane)}", parameters, body, block)
+        return self.kernel(f"whole_{phase.level}{lane_text(phase.lane)}", parameters, body, block)
 
     def _open_state(self, block: Block, loop: Loop, state: str) -> None:
         places = self.accumulators(loop)
@@ -231,14 +231,6 @@ class Emitter:
             block.text[node] = name
             block.stable.add(node)
 
-    def _bind_arguments(self, block: Block, arguments: Iterable[Node]) -> None:
-        for node in arguments:
-            block.text[node] = self.variable(node)
-            block.stable.add(node)
-            if is_host_type(node):
-                block.pre.append((f"s{self.numbers[node]} = {self.variable(node)}.item()", node))
-                block.numbers_of_host[node] = f"s{self.numbers[node]}"
-
     def _answer(self, block: Block, node: Node) -> str:
         """The text of a result: a view is copied, so that no result shares memory with an input or another result."""
         text = block.array(node)
@@ -249,139 +241,45 @@ class Emitter:
 
     def one(self, results: Sequence[Node]) -> Kernel:
         """`kernel(*totals, *inputs) -> results`, for data that fits one tile: no loop at all."""
-        names = Names()
-        block = Block(self.parts, self.plan, self.numbers, names)
-        self._one_tile(block, results)
+        block = self.block_of_one_tile()
+        inputs = self.parts.graph.inputs
+        self.bind_arguments(block, [node for node in inputs if self.parts.mesh(node) is None])
+        for node in inputs:
+            mesh, name = self.parts.mesh(node), self.variable(node)
+            if mesh is not None:
+                block.text[node] = name
+                block.pre.append((f"{name} = {self.parameter(node)}.tile(0, n{MESH_NUMBER[mesh]})", node))
+                block.stable.add(node)
+        block.run(self.phases.needed, pinned=results)
         answers = [self._answer(block, node) for node in results]
         lines = [*block.pre, *block.body, (f"return {tuple_text(answers)}", None)]
-        parameters = [*self.totals(), *(self._parameter(node) for node in self.parts.graph.inputs)]
-        return self._kernel("program", parameters, lines, block)
+        return self.kernel("program", [*self.totals(), *map(self.parameter, inputs)], lines, block)
 
-    def _parameter(self, node: Node) -> str:
+    def block_of_one_tile(self) -> Block:
+        """A block without lines that has all rows at once."""
+        block = Block(self.parts, self.plan, self.numbers, Names())
+        for mesh in self.meshes:
+            number = MESH_NUMBER[mesh]
+            block.pre += [(f"n{number} = N{number}", None), (f"at{number} = 0", None)]
+        return block
+
+    def parameter(self, node: Node) -> str:
+        """The name under which a kernel of one tile takes an input: its rows, or its value."""
         return f"r{self.numbers[node]}" if self.parts.mesh(node) is not None else self.variable(node)
 
-    def _one_tile(self, block: Block, results: Sequence[Node]) -> None:
-        rows = [node for node in self.parts.graph.inputs if self.parts.mesh(node) is not None]
-        whole = [node for node in self.parts.graph.inputs if self.parts.mesh(node) is None]
-        for mesh in self.meshes:
-            number = MESH_NUMBER[mesh]
-            block.pre += [(f"n{number} = N{number}", None), (f"at{number} = 0", None)]
-        self._bind_arguments(block, whole)
-        for node in rows:
-            number = MESH_NUMBER[self.parts.mesh(node) or ""]
+    # What they have in common.
+
+    def bind_arguments(self, block: Block, arguments: Iterable[Node]) -> None:
+        """Let whole values be known by their parameters; a scalar in double precision as a Python number too."""
+        for node in arguments:
             block.text[node] = self.variable(node)
-            block.pre.append((f"{self.variable(node)} = r{self.numbers[node]}.tile(0, n{number})", node))
             block.stable.add(node)
-        block.run(self.phases.needed, pinned=results)
+            if is_host_type(node):
+                block.pre.append((f"s{self.numbers[node]} = {self.variable(node)}.item()", node))
+                block.numbers_of_host[node] = f"s{self.numbers[node]}"
 
-    # A window of steps.
-
-    def window(self, results: Sequence[Node], updates: Mapping[Node, Node], batch_meshes: Sequence[str]) -> Kernel:
-        """`kernel(steps, starts, rows of a step, histories, *totals, *inputs) -> new states`: steps in one task.
-
-        `updates` says which node becomes the new value of which input; `results` (scalars) are written into one
-        history array each, one element a step. Inputs that are no states and have no batch rows are the same in
-        every step, and so is all that depends on them alone.
-        """
-        names = Names()
-        block = Block(self.parts, self.plan, self.numbers, names)
-        inputs = self.parts.graph.inputs
-        for mesh in self.meshes:
-            number = MESH_NUMBER[mesh]
-            block.pre += [(f"n{number} = N{number}", None), (f"at{number} = 0", None)]
-        for node in inputs:
-            self._bind_window_input(block, node, updates, batch_meshes)
-        changing = self._changing(updates, batch_meshes)
-        invariant = [node for node in self.phases.needed if node not in changing and not node.is_leaf]
-        for state, new in updates.items():
-            if new in changing and not is_host_type(new):
-                block.carried[new] = state
-        block.run(self.phases.needed, pinned=[*results, *updates.values()], invariant=invariant)
-        for number, node in enumerate(results):
-            block.body.append((f"history{number}[step] = {self._scalar(block, node)}", node))
-        self._carry(block, updates)
-        body = [
-            *block.pre,
-            ("for step in range(steps):", None),
-            ("    low = starts[step]", None),
-            *_indented(block.body, 1),
-            (f"return {tuple_text([self._final(block, state) for state in updates])}", None),
-        ]
-        parameters = [
-            "steps", "starts", *(f"history{number}" for number in range(len(results))), *self.totals(),
-            *(self._parameter(node) for node in inputs),
-        ]  # fmt: skip
-        return self._kernel("window", parameters, body, block)
-
-    def _bind_window_input(
-        self, block: Block, node: Node, updates: Mapping[Node, Node], batch_meshes: Sequence[str]
-    ) -> None:
-        mesh, name = self.parts.mesh(node), self.variable(node)
-        block.text[node] = name
-        if mesh is not None:
-            number = MESH_NUMBER[mesh]
-            if mesh in batch_meshes:
-                block.body.append((f"{name} = r{self.numbers[node]}.tile(low, n{number})", node))
-            else:
-                copy = ".copy()" if node in updates else ""
-                block.pre.append((f"{name} = r{self.numbers[node]}.tile(0, n{number}){copy}", node))
-                block.stable.add(node)
-            return
-        block.stable.add(node)
-        if is_host_type(node):
-            block.pre.append((f"s{self.numbers[node]} = {name}.item()", node))
-            block.numbers_of_host[node] = f"s{self.numbers[node]}"
-            if node in updates:
-                block.stable.discard(node)
-                del block.text[node]
-        elif node in updates:
-            block.pre.append((f"{name} = {name}.copy()", node))
-
-    def _changing(self, updates: Mapping[Node, Node], batch_meshes: Sequence[str]) -> set[Node]:
-        """The nodes whose values differ from step to step."""
-        changing = {
-            node for node in self.parts.graph.inputs if node in updates or self.parts.mesh(node) in batch_meshes
-        }
-        for node in self.phases.needed:
-            if any(one in changing for one in read_operands(node)):
-                changing.add(node)
-        return changing
-
-    def _carry(self, block: Block, updates: Mapping[Node, Node]) -> None:
-        """At the end of a step the new values become the states of the next.
-
-        A new value may be another state, or a view of one: it is copied aside before any state is written to.
-        """
-        states = {state for state in updates if state not in block.numbers_of_host}
-        hosts = [(state, new) for state, new in updates.items() if state not in states]
-        if hosts:
-            left = ", ".join(block.numbers_of_host[state] for state, _ in hosts)
-            right = ", ".join(self._host_text(block, new) for _, new in hosts)
-            block.body.append((f"{left} = {right}", None))
-        copies = []
-        for number, (state, new) in enumerate(updates.items()):
-            text, source = block.text.get(state), block.array(new) if state in states else ""
-            if state not in states or text == source:
-                continue
-            root = block.root.get(new, new)
-            if root in states:
-                block.body.append((f"t{number} = {source}.copy()", new))
-                source = f"t{number}"
-            copies.append((f"copyto({text}, {source})", new))
-        block.body += copies
-
-    def _host_text(self, block: Block, node: Node) -> str:
-        return block.numbers_of_host[node] if node in block.numbers_of_host else f"{block.array(node)}.item()"
-
-    def _scalar(self, block: Block, node: Node) -> str:
-        return block.numbers_of_host.get(node) or block.array(node)
-
-    def _final(self, block: Block, state: Node) -> str:
-        if state in block.numbers_of_host:
-            return f"array({block.numbers_of_host[state]}, {block.names.dtype(state.type.dtype)})"
-        return block.text[state]
-
-    def _kernel(self, name: str, parameters: Sequence[str], lines: Sequence[Line], block: Block) -> Kernel:
+    def kernel(self, name: str, parameters: Sequence[str], lines: Sequence[Line], block: Block) -> Kernel:
+        """The kernel of this name: its text, what it names, and which line computes what."""
         text = [f"def {name}({', '.join(parameters)}):"]
         notes = []
         for line, node in lines:
@@ -399,7 +297,8 @@ def lane_text(lane: Lane) -> str:
     return "".join(f"_{re.sub(r'[^A-Za-z0-9]', '', name)}{number}" for name, number in lane)
 
 
-def _indented(lines: Iterable[Line], depth: int) -> list[Line]:
+def indented(lines: Iterable[Line], depth: int) -> list[Line]:
+    """`lines` so many levels further in."""
     return [("    " * depth + line, node) for line, node in lines]
 
 

@@ -46,6 +46,8 @@ class Bound:
     """The nodes wanted, and for cut ones the axis along which their shards are joined."""
     cuts: Mapping[Node, Any] = field(default_factory=dict)
     """How each node is cut."""
+    places: int = 1
+    """How many tasks are to work at a time."""
 
     def totals(self) -> tuple[int, ...]:
         """The numbers of rows as kernels take them."""

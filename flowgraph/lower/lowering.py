@@ -1,16 +1,14 @@
 """A bound program as a graph of tasks.
 
-    shard 0   loop_0 ─┐                    ┌─ loop_1 ─┐
-    shard 1   loop_0 ─┼─ join ─ whole_1 ──┼─ loop_1 ─┼─ whole_2 ─ ...
-    shard 2   loop_0 ─┘                    └─ loop_1 ─┘
-
-A task is named ("flowgraph-<stage>-<run>", step, shard); it holds a kernel and arrays, never a node or a tensor.
+shard 0   loop_0 ─┐                    ┌─ loop_1 ─┐
+shard 1   loop_0 ─┼─ join ─ whole_1 ──┼─ loop_1 ─┼─ whole_2 ─ ...
+shard 2   loop_0 ─┘                    └─ loop_1 ─┘
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,6 @@ from flowgraph.graph import Node, value_bytes
 from flowgraph.kernel import Excerpt, Lane, Loop, LoopStage, OneStage, RowArgument, WholeStage, clean, is_whole_leaf
 from flowgraph.lower.calls import (
     Bound,
-    assemble,
     assemble_pieces,
     join_stacks,
     pick,
@@ -30,16 +27,14 @@ from flowgraph.lower.calls import (
     run_sum,
     run_whole,
     take,
-    task_name,
     whole_of,
 )
 from flowgraph.lower.flow import gates
 from flowgraph.lower.single import piece_arguments
+from flowgraph.lower.tasks import Result, Tasks
 from flowgraph.lower.tree import fan_in
 from flowgraph.sources import SMALL_BYTES, Derived, Held
 
-OTHER = "other tasks"
-"""The stage of tasks that are none of ours: those of a dask array."""
 BESIDE_BYTES = 1 << 18
 """A task takes a result of another out of all that this one returns, if the rest has at most so many bytes.
 
@@ -52,29 +47,12 @@ SUBTREES = 4
 """A shard's partial results are about so many subtrees."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """Where a value is found after a run, or by another task."""
-
-    keys: tuple[Any, ...]
-    """The tasks that have it: one, or one for each shard."""
-    item: int | None = None
-    """Which of the results of these tasks it is; None if it is all they return."""
-    axis: int | None = None
-    """The axis along which shards are joined."""
-
-
-class Lowering:
+class Lowering(Tasks):
     """Emits the Dask tasks of one run."""
 
     def __init__(self, bound: Bound, run: str, step: int = 0) -> None:
-        from dask import task_spec  # half of the time that `import flowgraph` may take
-
-        self.spec = task_spec
-        self.bound, self.run, self.step = bound, run, step
-        self.graph: dict[Any, Any] = {}
-        self._names: dict[str, str] = {}
-        self._stages: dict[str, str] = {}
+        super().__init__(run, step)
+        self.bound = bound
         self.values: dict[Node, Any] = {}
         """For whole values: what to write in a task's arguments."""
         self.places: dict[Node, Result] = {}
@@ -91,7 +69,7 @@ class Lowering:
         """For each loop: the tasks that have its partial results, or what is combined of them as a whole."""
         self.portions: dict[tuple[Loop, Lane], Result] = {}
         """The tasks that have the portions of a lane."""
-        self.gates = gates(bound.stages)
+        self.gates = gates(bound.stages, bound.places)
         self.leaving: dict[LoopStage, int] = {}
         """For the last loop of each stage of a pipeline: how far behind a micro-batch is the next that waits for it."""
         for last, distance in self.gates.values():
@@ -100,24 +78,6 @@ class Lowering:
         self.sources = {n: Held(one) if isinstance(one, np.ndarray) else one for n, one in bound.values.items()}
         for source in self.sources.values():
             self.graph.update(source.tasks())
-
-    def key(self, name: str, shard: int) -> Any:
-        """The key of a task."""
-        return (self._named(name), self.step, shard)
-
-    def lasting(self, name: str, shard: int) -> Any:
-        """The key of a task that all steps share."""
-        return (self._named(name), 0, shard)
-
-    def _named(self, name: str) -> str:
-        if name not in self._names:
-            text = self._names[name] = task_name(name, self.run)
-            self._stages[text] = name.partition("-")[0]
-        return self._names[name]
-
-    def stage_of(self, key: Any) -> str:
-        """The stage that a task belongs to: the name of its kernel, `input`, or OTHER for tasks that were there."""
-        return self._stages.get(key[0] if isinstance(key, tuple) else key, OTHER)
 
     def lower(self) -> list[Result]:
         """Emit all tasks; for each output, where its value will be."""
@@ -141,7 +101,7 @@ class Lowering:
         """The key of a task that has `value`, an argument of tasks."""
         if isinstance(value, self.spec.TaskRef):
             return value.key
-        return self._task(self.key("output", number), whole_of, value)
+        return self.task(self.key("output", number), whole_of, value)
 
     def alone(self, node: Node) -> Result:
         """Where an output of this step is found by who wants nothing else of it: with little else beside it."""
@@ -192,35 +152,6 @@ class Lowering:
         axis = next(axis for axis, cut in enumerate(self.bound.cuts[node]) if cut is not None)
         return self.single_key(replace(pieces, axis=axis), key)
 
-    def single_key(self, result: Result, key: Any) -> Any:
-        """The key of a task whose result is the value of an output, all in one."""
-        keys = self.spec.List(*map(self.spec.TaskRef, result.keys))
-        return self._task(key, assemble, keys, result.item, result.axis)
-
-    def _refs(self, found: Result) -> Any:
-        """What tasks found as an argument of another."""
-        return self.spec.List(*[self._ref(key, found.item) for key in found.keys])
-
-    def _ref(self, key: Any, item: int | None) -> Any:
-        """The result of a task, or one of its results, as an argument of another."""
-        ref = self.spec.TaskRef(key)
-        return ref if item is None else self.spec.Task(None, pick, ref, item)
-
-    def _listed(self, parts: list[Any]) -> Any:
-        """The pieces of several operands as one argument of a task."""
-        return parts if all(type(one) is list for one in parts) else self.spec.List(*parts)
-
-    def _task(self, key: Any, function: Any, *args: Any) -> Any:
-        self.graph[key] = self.spec.Task(key, function, *args)
-        return key
-
-    def _shared(self, name: str, number: int, value: Any) -> Any:
-        """A value that many tasks take, as a task of its own, so that it travels once."""
-        key = self.lasting(name, number)
-        if key not in self.graph:
-            self.graph[key] = self.spec.DataNode(key, value)
-        return self.spec.TaskRef(key)
-
     def _arguments(self, nodes: Sequence[Node]) -> Any:
         return self.spec.List(*[self._value(node) for node in nodes])
 
@@ -241,18 +172,18 @@ class Lowering:
         """A whole value that a task of this step computes: picked by a task of its own, or by each that takes it."""
         (key,), item = self.places[node].keys, self.places[node].item
         if self.beside[node] <= BESIDE_BYTES:
-            return self._ref(key, item)
+            return self.ref(key, item)
         name = f"{self.stage_of(key)}-value"
-        return self.spec.TaskRef(self._task(self.key(name, item or 0), pick, self.spec.TaskRef(key), item))
+        return self.spec.TaskRef(self.task(self.key(name, item or 0), pick, self.spec.TaskRef(key), item))
 
     def _given(self, node: Node, source: Any) -> Any:
         """The whole value of an input."""
         if isinstance(source, Held) and (source.array.nbytes < SMALL_BYTES or not source.shape):
             value = clean(source.array, node.type.dtype)
-            return value if value.nbytes <= INSIDE_BYTES else self._shared("input", self.numbers[node], value)
+            return value if value.nbytes <= INSIDE_BYTES else self.shared("input", self.numbers[node], value)
         key = self.lasting("input", self.numbers[node])
         parts = piece_arguments(source.whole())
-        return self.spec.TaskRef(self._task(key, assemble_pieces, parts, node.type.dtype))
+        return self.spec.TaskRef(self.task(key, assemble_pieces, parts, node.type.dtype))
 
     def _pieces(self, node: Node, start: int, stop: int, axis: int) -> Any:
         source = self.sources[node]
@@ -265,19 +196,19 @@ class Lowering:
         bound, mesh = self.bound, stage.loop.mesh
         how = [(one.axis, one.times, one.dtype) for one in stage.rows]
         name, totals = stage.kernel.name, bound.totals()
-        kernel = self._shared(f"{name}-kernel", 0, stage.kernel)
+        kernel = self.shared(f"{name}-kernel", 0, stage.kernel)
         arguments = self._arguments(stage.arguments)
         function = run_loop if stage.loop.writes else run_sum
         leaf, keys = bound.leaf_tiles[mesh], []
         group, *_ = self.key(name, 0)
         waited_for = len(bound.shards[mesh]) - self.leaving.get(stage, len(bound.shards[mesh]))
         for shard, (start, stop) in enumerate(bound.shards[mesh]):
-            parts = self._listed([self._rows(one, shard, start, stop) for one in stage.rows])
+            parts = self.listed([self._rows(one, shard, start, stop) for one in stage.rows])
             call = (function, kernel, start, stop - start, leaf, totals, how, parts, arguments)
-            keys.append(self._task((group, self.step, shard), *self._gated(stage, shard), *call))
+            keys.append(self.task((group, self.step, shard), *self._gated(stage, shard), *call))
             if shard < waited_for:  # and all before it: they may overtake one another
                 waited = [keys[-1], *([self.key(f"{name}-done", shard - 1)] if shard else [])]
-                self._task(self.key(f"{name}-done", shard), run_nothing, *map(self.spec.TaskRef, waited))
+                self.task(self.key(f"{name}-done", shard), run_nothing, *map(self.spec.TaskRef, waited))
         self._place_rows(stage, keys)
 
     def _place_rows(self, stage: LoopStage, keys: Sequence[Any]) -> None:
@@ -290,7 +221,7 @@ class Lowering:
             if sum(sizes) - sizes[number] <= BESIDE_BYTES:
                 return Result(tuple(keys), number)
             own = [
-                self._task(self.key(f"{name}-{what}", shard), pick, self.spec.TaskRef(key), number)
+                self.task(self.key(f"{name}-{what}", shard), pick, self.spec.TaskRef(key), number)
                 for shard, key in enumerate(keys)
             ]
             return Result(tuple(own))
@@ -311,9 +242,9 @@ class Lowering:
         """What is combined of each shard's partial results."""
         if excerpt is None or not excerpt.entries:
             return stacks if excerpt is None else Result(())
-        shared = self._shared(f"{name}-entries", 0, excerpt)
-        refs = [self._ref(key, stacks.item) for key in stacks.keys]
-        return Result(tuple([self._task(self.key(name, shard), take, shared, one) for shard, one in enumerate(refs)]))
+        shared = self.shared(f"{name}-entries", 0, excerpt)
+        refs = [self.ref(key, stacks.item) for key in stacks.keys]
+        return Result(tuple([self.task(self.key(name, shard), take, shared, one) for shard, one in enumerate(refs)]))
 
     def _gated(self, stage: LoopStage, shard: int) -> tuple[Any, ...]:
         """What to call first, where a micro-batch must wait until another has left the stage of a pipeline."""
@@ -332,8 +263,8 @@ class Lowering:
         arguments = self._arguments([node for node, cut in zip(stage.inputs, order, strict=True) if not cut])
         dtypes = [node.type.dtype for node, cut in zip(stage.inputs, order, strict=True) if not cut]
         totals = self.bound.totals()
-        key = self._task(
-            self.key("program", 0), run_one, stage.kernel, totals, order, how, self._listed(parts), arguments, dtypes
+        key = self.task(
+            self.key("program", 0), run_one, stage.kernel, totals, order, how, self.listed(parts), arguments, dtypes
         )
         self._place(stage.results, key)
 
@@ -345,7 +276,7 @@ class Lowering:
         return self._pieces(how.node, start * how.times, stop * how.times, how.axis)
 
     def _shard_of(self, found: Result, shard: int) -> Any:
-        return self.spec.List(self._ref(found.keys[shard], found.item))
+        return self.spec.List(self.ref(found.keys[shard], found.item))
 
     def _joined(self, of: str, merges: Any, stacks: Result, size: int) -> Result:
         """A tree of joins over the shards, until few enough are left for one task."""
@@ -355,7 +286,7 @@ class Lowering:
             name = f"{of}-join{level}"
             stacks = Result(
                 tuple(
-                    self._task(self.key(name, number), join_stacks, merges, self._refs(group))
+                    self.task(self.key(name, number), join_stacks, merges, self.refs(group))
                     for number, group in enumerate(groups)
                 )
             )
@@ -370,18 +301,18 @@ class Lowering:
             self.beside[node] = sum(sizes) - sizes[number]
 
     def _portions(self, stage: LoopStage, lane: Lane) -> Any:
-        return self.spec.List(stage.excerpts[lane].merges, self._refs(self.portions[stage.loop, lane]))
+        return self.spec.List(stage.excerpts[lane].merges, self.refs(self.portions[stage.loop, lane]))
 
     def _whole(self, stage: WholeStage) -> None:
         own = [one for one in stage.loops if one.merges]
-        key = self._task(
+        key = self.task(
             self.key(stage.kernel.name, 0),
             run_whole,
             stage.kernel,
             self.bound.totals(),
             [one.merges for one in own],
-            self.spec.List(*[self._refs(self.stacks[one.loop]) for one in own]),
-            self.spec.List(*[self._refs(self.stored[node]) for node, _ in stage.gathered]),
+            self.spec.List(*[self.refs(self.stacks[one.loop]) for one in own]),
+            self.spec.List(*[self.refs(self.stored[node]) for node, _ in stage.gathered]),
             [axis for _, axis in stage.gathered],
             self.spec.List(*[self._portions(one, stage.phase.lane) for one in stage.portions]),
             self._arguments(stage.arguments),

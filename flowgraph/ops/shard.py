@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flowgraph.apply import apply, convert
-from flowgraph.context import ACTIVE
+from flowgraph.context import inside_lane
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.graph import STAGE, Node
 from flowgraph.mesh import pieces_of
@@ -148,7 +148,8 @@ def pipeline_stage(number: Any) -> Iterator[None]:
 
     So do the gradients of these tensors, the update of the variables that only they read, and the optimizer's state.
     Rows pass from stage to stage shard by shard: the shards of `shard(x, rows=8)` are the micro-batches. While the
-    second is in the first stage, the first may be in the second; as many are under way as there are stages.
+    second is in the first stage, the first may be in the second; as many are under way as there are stages, and twice
+    as many where there are two workers for each stage.
 
     >>> import flowgraph as fg
     >>> with fg.pipeline_stage(0):
@@ -162,8 +163,5 @@ def pipeline_stage(number: Any) -> Iterator[None]:
     """
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise UsageError(f"pipeline_stage({number!r})", "stages are counted from 0", "Give 0 for the first.")
-    before, ACTIVE.lane = ACTIVE.lane, ((STAGE, number),)
-    try:
+    with inside_lane(((STAGE, number),)):
         yield
-    finally:
-        ACTIVE.lane = before

@@ -39,7 +39,7 @@ class Plan(Placement):
         """What it was made for."""
         self.candidates = tuple(candidates)
         """All that were weighed, the quickest first."""
-        self.rows = grid.data * grid.batches
+        self.rows, self.places = grid.data * grid.batches, grid.places
         self.recompute = grid.recompute
         self._wishes = {
             subject.variables[leaf]: axis for leaf, axis in chosen.choice.wishes.items() if subject.variables

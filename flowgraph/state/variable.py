@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from flowgraph.apply import convert
-from flowgraph.context import ACTIVE
+from flowgraph.context import ACTIVE, inside_lane
 from flowgraph.eager import PINNED
 from flowgraph.errors import DTypeError, ShapeError
 from flowgraph.graph import INPUT, Graph, Node, make_input, toposort
@@ -358,13 +358,14 @@ def _trace() -> Any:
 @contextmanager
 def trace_into(trace: Trace) -> Iterator[None]:
     """A context in which variables are read and assigned in `trace`; tapes from outside do not see it."""
-    tapes, ACTIVE.tapes, lane = ACTIVE.tapes, [], ACTIVE.lane
+    tapes, ACTIVE.tapes = ACTIVE.tapes, []
     ACTIVE.traces.append(trace)
     try:
-        yield
+        with inside_lane():
+            yield
     finally:
         ACTIVE.traces.pop()
-        ACTIVE.tapes, ACTIVE.lane = tapes, lane
+        ACTIVE.tapes = tapes
 
 
 def tracing() -> bool:

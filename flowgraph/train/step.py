@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from flowgraph.context import ACTIVE
+from flowgraph.context import inside_lane
 from flowgraph.eager import Compiled, compiled
 from flowgraph.errors import GradientError, ShapeError, UsageError
 from flowgraph.graph import Graph, Node, lane_of, make_input
-from flowgraph.kernel import Kernel
+from flowgraph.kernel import Kernel, window
 from flowgraph.leaves import scalar
 from flowgraph.ops.shape import concat, reshape
 from flowgraph.ops.shard import with_wishes
@@ -72,16 +71,9 @@ class Group:
                 result.append(vector[start:stop])
         return result
 
-    @contextmanager
-    def lane(self, number: int) -> Iterator[None]:
+    def lane(self, number: int) -> Any:
         """A context in which tensors belong to the lane of a piece."""
-        before = ACTIVE.lane
-        if self.pieces > 1:
-            ACTIVE.lane = ((SLOTS, number),)
-        try:
-            yield
-        finally:
-            ACTIVE.lane = before
+        return inside_lane(((SLOTS, number),) if self.pieces > 1 else None)
 
     def unpack(self, vector: Tensor) -> list[Tensor]:
         """The variables of a vector."""
@@ -183,11 +175,8 @@ class Step:
         return graph, drawn
 
     def _loss(self, loss: Callable[..., Any], batch: Sequence[Tensor]) -> Tensor:
-        lane = ACTIVE.lane
-        try:
+        with inside_lane():  # a plan may move it on; the update is in the lane of what it updates
             value = loss(*batch)
-        finally:
-            ACTIVE.lane = lane  # a plan may have moved it on; the update is in the lane of what it updates
         if not isinstance(value, Tensor) or value.shape != () or value.dtype.kind != "f":
             found = f"{value.type}" if isinstance(value, Tensor) else type(value).__name__
             raise ShapeError("to train on a loss", f"it returned {found}, not a real scalar", "Return a mean or a sum.")
@@ -255,7 +244,7 @@ class Step:
         return self._window(())
 
     def _window(self, meshes: Sequence[str]) -> Kernel:
-        return self.program.emitter.window([self.program.outputs[0]], self.updates, meshes)
+        return window(self.program.emitter, [self.program.outputs[0]], self.updates, meshes)
 
     @cached_property
     def updates(self) -> dict[Node, Node]:
