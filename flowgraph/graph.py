@@ -139,6 +139,11 @@ def in_lane(where: Any, name: str, number: int) -> Origin:
     return Origin(code, line, (*(lanes[0] if lanes else ()), (name, number)))
 
 
+def made_by(node: Node) -> Node:
+    """The node that computes `node`: of a picked result the op that has several, else itself."""
+    return node.inputs[0] if node.op is ITEM else node
+
+
 def operand_types(op: Op, inputs: tuple[Node, ...], attrs: Attrs) -> tuple[TensorType, ...]:
     """The types that `op` sees of its operands."""
     if op is ITEM:

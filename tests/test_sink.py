@@ -19,9 +19,11 @@ from hypothesis import given, strategies as st
 import flowgraph as fg
 from flowgraph import schedule
 from flowgraph.eager import compiled, cone, detached
-from flowgraph.graph import Graph, interpret, ops_used
+from flowgraph.graph import Graph, interpret, make_input, ops_used
 from flowgraph.passes import sink
 from flowgraph.sources import Blocks, Derived, Held, Pad, Slice, derive, resolve
+from flowgraph.tensor import tensor_of
+from flowgraph.types import tensor_type
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(0)
@@ -211,6 +213,15 @@ def test_the_rewritten_graph_means_the_same() -> None:
     feeds = [np.asarray(one) for one in entry.extended(values)]
     for a, b in zip(interpret(sunk.graph, feeds), wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_parts_sink_through_a_graph_deeper_than_python_recurses() -> None:
+    leaf = make_input(tensor_type((101, 3), np.dtype(np.float32)))
+    h = tensor_of(leaf)
+    for _ in range(sys.getrecursionlimit()):
+        h = fg.tanh(h)
+    sunk = sink(Graph((leaf,), ((h[1:] - h[:-1]).node,)))
+    assert [part.start for _, (part,) in sunk.parts] == [1, None]
 
 
 OUT_OF_CORE = """

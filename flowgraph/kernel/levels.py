@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowgraph.graph import ITEM, Node, lane_of, operations, read_operands, value_bytes
+from flowgraph.graph import ITEM, Node, lane_of, made_by, operations, read_operands, value_bytes
 from flowgraph.machine import Rates
 from flowgraph.partition import BEFORE, COMBINE, GATHER, PORTION, SPREAD, Partitioned
 
@@ -30,7 +30,7 @@ def _storable(node: Node) -> bool:
     Looks at something, and parts of what is there as a whole, are made again wherever they are needed. Of an op with
     several results each is stored by itself.
     """
-    made = node.inputs[0] if node.op is ITEM else node
+    made = made_by(node)
     return made.op.view is None and made.op not in (SPREAD, BEFORE) and (node.op is ITEM or len(node.types) == 1)
 
 
@@ -60,7 +60,7 @@ class Levels:
         Of an op with several results it is all of them or none: an op that is computed again for one gives the others
         as well.
         """
-        made = node.inputs[0] if node.op is ITEM else node
+        made = made_by(node)
         if node is not made:
             self._seconds[node] = self._seconds[made]
         elif node.is_leaf or self.parts.mesh(node) is None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from flowgraph.graph import Node, read_operands
 from flowgraph.kernel import host
 from flowgraph.kernel.names import MESH_NUMBER, Names, affine_text, tuple_text
-from flowgraph.partition import COMMUNICATION, SPREAD, Cut, Partitioned
+from flowgraph.partition import COMMUNICATION, FLAT, SPREAD, Cut, Partitioned
 from flowgraph.schedule import Schedule
 from flowgraph.types import Dim, Size
 
@@ -307,15 +307,13 @@ def _keeps_order(node: Node) -> bool:
         first, *rest = node.attr("key") or (None,)
         run = isinstance(first, int) or (isinstance(first, tuple) and first[3] in (None, 1))
         return run and all(part == ("slice", None, None, None) for part in rest)
-    return node.op.name in ("reshape", "expand_dims", "squeeze")
+    return node.op.name in FLAT
 
 
 def _reshapes_only(node: Node, source: Node) -> bool:
     """Whether `node` is `source`, looked at in another shape but in the same order."""
     while node is not source:
-        if node.op.name not in ("reshape", "expand_dims", "squeeze") and not (
-            node.op in COMMUNICATION and node.op is not SPREAD
-        ):
+        if node.op.name not in FLAT and (node.op not in COMMUNICATION or node.op is SPREAD):
             return False
         node = node.inputs[0]
     return True

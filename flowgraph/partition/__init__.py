@@ -1,8 +1,8 @@
 """How a graph is cut: layouts, their propagation, and the communication that they need."""
 
-from flowgraph.partition.insert import BEFORE, COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned, insert, rows_of
-from flowgraph.partition.layout import Cut, Layout, Layouts, propagate
-from flowgraph.partition.portions import PORTION, narrow
+from flowgraph.partition.insert import BEFORE, COMBINE, COMMUNICATION, GATHER, SPREAD, Partitioned, insert
+from flowgraph.partition.layout import Cut, Layout, Layouts, cut_along, propagate, rows_of
+from flowgraph.partition.portions import FLAT, PORTION, narrow
 from flowgraph.partition.rows import MESHES, choose_rows, known_layouts, unknown_rows
 from flowgraph.partition.split import Join, Part, Split, even, split
 from flowgraph.partition.wishes import contradiction, wishes_of
@@ -11,6 +11,7 @@ __all__ = [
     "BEFORE",
     "COMBINE",
     "COMMUNICATION",
+    "FLAT",
     "GATHER",
     "MESHES",
     "PORTION",
@@ -24,6 +25,7 @@ __all__ = [
     "Split",
     "choose_rows",
     "contradiction",
+    "cut_along",
     "even",
     "insert",
     "known_layouts",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flowgraph.factors import Binding
 from flowgraph.graph import Graph, Node
-from flowgraph.partition.layout import Cut, Layout, Layouts, propagate
+from flowgraph.partition.layout import Layout, Layouts, cut_along, propagate
 from flowgraph.partition.split import splittable, weight_bytes
 
 MODEL = "model"
@@ -30,11 +30,7 @@ class Choice:
 
 def seeds_of(wishes: Mapping[Node, int], given: Mapping[Node, Layout]) -> dict[Node, Layout]:
     """What the cuts spread from: those of a choice, and those that the model itself wishes."""
-    found = {
-        leaf: tuple(Cut(MODEL) if axis == number else None for number in range(leaf.type.ndim))
-        for leaf, axis in wishes.items()
-    }
-    return {**found, **given}
+    return {**{leaf: cut_along(leaf.type.ndim, axis, MODEL) for leaf, axis in wishes.items()}, **given}
 
 
 def choose_weights(

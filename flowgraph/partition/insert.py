@@ -26,7 +26,7 @@ from typing import Any
 
 from flowgraph.graph import ITEM, Graph, Node
 from flowgraph.op import Op, Types
-from flowgraph.partition.layout import Cut, Layout, Layouts, picked
+from flowgraph.partition.layout import Layout, Layouts, picked
 from flowgraph.partition.portions import FLAT, portion, portion_of
 
 
@@ -204,8 +204,3 @@ def _following(op: Op) -> Op:
 
 def _as_they_are(*operands: object, **attrs: object) -> Mapping[str, object]:
     return attrs
-
-
-def rows_of(layout: Layout) -> tuple[int, Cut] | None:
-    """The axis of `layout` that is cut, and its cut; None where none is."""
-    return next(((axis, cut) for axis, cut in enumerate(layout) if cut is not None), None)

@@ -28,6 +28,16 @@ Layout = tuple[Cut | None, ...]
 """For each axis of a tensor, its cut."""
 
 
+def cut_along(ndim: int, axis: int | None, mesh: str) -> Layout:
+    """The layout of a tensor with `ndim` axes that is cut along one of them; along none if None."""
+    return tuple([Cut(mesh) if number == axis else None for number in range(ndim)])
+
+
+def rows_of(layout: Layout) -> tuple[int, Cut] | None:
+    """The axis of `layout` that is cut, and its cut; None where none is."""
+    return next(((axis, cut) for axis, cut in enumerate(layout) if cut is not None), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The factor of a node that is cut."""
@@ -157,15 +167,12 @@ class _Spread:
                 self._backward(node)
         return self.changed
 
-    def _layout(self, node: Node, result: int) -> Layout:
-        return self.layouts.produced(node, result)
-
     def _forward(self, node: Node) -> None:
         offered: dict[str, Choice] = {}
         for operand, axes in zip(node.inputs, self.bindings[node].operands, strict=True):
             if operand not in self.choices and operand not in self.leaves:
                 continue
-            for axis, cut in zip(axes, self._layout(operand, picked(node)), strict=True):
+            for axis, cut in zip(axes, self.layouts.produced(operand, picked(node)), strict=True):
                 choice = None if cut is None else self._choice(node, axis, cut)
                 if choice is not None:
                     offered.setdefault(choice.factor, choice)
@@ -177,7 +184,7 @@ class _Spread:
         """The bytes that are moved if `node` takes `choice`: operands cut otherwise, and a result to be combined."""
         binding, result = self.bindings[node], 0.0
         for operand, axes in zip(node.inputs, binding.operands, strict=True):
-            have = self._layout(operand, picked(node))
+            have = self.layouts.produced(operand, picked(node))
             want = tuple(_cut_of(axis, choice, binding) for axis in axes)
             if any(have) and have != want:
                 result += self.weigh(operand_types(node.op, (operand,), node.attrs)[0], have)
@@ -200,12 +207,11 @@ class _Spread:
                     if cut is not None:
                         self._choose(operand, axis, cut)
 
-    def _choose(self, node: Node, axis: Axis, cut: Cut) -> bool:
+    def _choose(self, node: Node, axis: Axis, cut: Cut) -> None:
         """Cut the leading factor of `axis` at `node`, if that is legal."""
         choice = self._choice(node, axis, cut)
         if choice is not None:
             self._take(node, choice)
-        return choice is not None
 
     def _choice(self, node: Node, axis: Axis, cut: Cut) -> Choice | None:
         """What it is for `node` to cut the leading factor of `axis`; None where that is not legal."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from flowgraph.errors import FlowgraphError
 from flowgraph.graph import Graph, Node, make_node, operations, value_bytes
-from flowgraph.partition.layout import Cut, Layout, Layouts, propagate
+from flowgraph.partition.layout import Cut, Layout, Layouts, cut_along, propagate
 from flowgraph.types import Dim, Shape, affine, tensor_type
 
 SECOND_FACTOR_BYTES = 1 << 20
@@ -40,15 +40,11 @@ def choose_rows(graph: Graph) -> Layouts:
         if taken or len(seeds) == len(MESHES) or (seeds and value_bytes(node.type) < SECOND_FACTOR_BYTES):
             continue
         mesh = MESHES[len(seeds)].name
-        wished = seeds | {node: _wish(node, axis, mesh)}
+        wished = seeds | {node: cut_along(node.type.ndim, axis, mesh)}
         spread = propagate(graph, wished)
         if not seeds or _is_worked_on(spread, mesh):
             seeds, layouts = wished, spread
     return layouts if seeds else propagate(graph, {})
-
-
-def _wish(node: Node, axis: int, mesh: str) -> Layout:
-    return (*(None,) * axis, Cut(mesh), *(None,) * (node.type.ndim - axis - 1))
 
 
 def _leader(graph: Graph, candidates: list[Candidate]) -> list[Candidate]:
@@ -69,7 +65,7 @@ def _leader(graph: Graph, candidates: list[Candidate]) -> list[Candidate]:
             break
         if any(any(spread.produced(node)) for spread in reached):
             continue  # it is cut together with one that was weighed
-        spread = propagate(graph, {node: _wish(node, axis, MESHES[0].name)})
+        spread = propagate(graph, {node: cut_along(node.type.ndim, axis, MESHES[0].name)})
         work = sum(weight[user] for user in spread.choices)
         if work > most:
             best, most = [one], work

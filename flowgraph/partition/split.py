@@ -19,11 +19,21 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.factors import Binding
+from flowgraph.factors import Axis, Binding
 from flowgraph.graph import Graph, Node, Origin, in_lane, make_node
 from flowgraph.op import COMBINES, OPS, is_placed
 from flowgraph.ops.body import Body
-from flowgraph.partition.layout import Choice, Cut, Layout, Layouts, bytes_by_rows, legal_factors, propagate, trailing
+from flowgraph.partition.layout import (
+    Choice,
+    Layout,
+    Layouts,
+    bytes_by_rows,
+    cut_along,
+    legal_factors,
+    propagate,
+    rows_of,
+    trailing,
+)  # fmt: skip
 from flowgraph.partition.wishes import axes_of, wished_axis
 from flowgraph.types import TensorType, tensor_type
 
@@ -98,16 +108,12 @@ def split(graph: Graph, like: Mapping[int, int] | None = None) -> Split:
         graph, tuple(map(Part, range(len(graph.inputs)))), tuple(Join((n,)) for n in range(len(graph.outputs)))
     )
     for mesh, pieces in axes_of(graph).items():
-        seeds = {node: _layout(node, mesh) for node in found.graph.nodes() if wished_axis(node, mesh) is not None}
+        axes = {node: wished_axis(node, mesh) for node in found.graph.nodes()}
+        seeds = {node: cut_along(node.type.ndim, axis, mesh) for node, axis in axes.items() if axis is not None}
         layouts = propagate(found.graph, seeds, splittable, weight_bytes)
         pairs = _pairs(found, like or {})
         found = _then(found, _Splitter(found.graph, mesh, pieces, layouts, pairs).run())
     return found
-
-
-def _layout(node: Node, mesh: str) -> Layout:
-    axis = wished_axis(node, mesh)
-    return tuple(Cut(mesh) if number == axis else None for number in range(node.type.ndim))
 
 
 def _pairs(before: Split, like: Mapping[int, int]) -> dict[int, int]:
@@ -191,12 +197,10 @@ class _Splitter:
 
     def _leaf(self, leaf: Node) -> _Value:
         """A variable comes in pieces, each where its work is; of data every lane takes its part of a tile."""
-        layout = self.found.produced(leaf)
-        axis = next((axis for axis, cut in enumerate(layout) if cut is not None), None)
-        if axis is None or leaf.attr("kind") != "variable" or leaf.type.shape[axis] == 1:
+        found = rows_of(self.found.produced(leaf))
+        if found is None or leaf.attr("kind") != "variable" or leaf.type.shape[found[0]] == 1:
             return _Value(leaf)
-        cut = layout[axis]
-        assert cut is not None
+        axis, cut = found
         bounds = even(leaf.type.shape[axis], cut.times, self.count)
         return _Value(None, axis, bounds, tuple(self._part(leaf, axis, span, n) for n, span in enumerate(bounds)))
 
@@ -219,12 +223,10 @@ class _Splitter:
         spans = even(length, 1, self.count)
         pieces = [self._piece(node, choice, binding, span, number) for number, span in enumerate(spans)]
         if self.found.contracts(node):
-            return _Value(
-                self._combined(
-                    node, [p for p, (start, stop) in zip(pieces, spans, strict=True) if stop > start] or pieces[:1]
-                )
-            )
-        axis = next(n for n, one in enumerate(binding.results[0]) if one.factors[:1] == (choice.factor,))
+            full = [piece for piece, (start, stop) in zip(pieces, spans, strict=True) if stop > start]
+            return _Value(self._combined(node, full or pieces[:1]))
+        axis = _axis_of(choice.factor, binding.results[0])
+        assert axis is not None
         times = trailing(binding.results[0][axis], binding)
         lengths = [piece.type.shape[axis] for piece in pieces]
         assert lengths == [(b - a) * times for a, b in spans], f"{node} became pieces of {lengths}"
@@ -235,7 +237,7 @@ class _Splitter:
         where = self._lane(node, number)
         operands = []
         for operand, axes in zip(node.inputs, binding.operands, strict=True):
-            axis = next((n for n, one in enumerate(axes) if one.factors[:1] == (choice.factor,)), None)
+            axis = _axis_of(choice.factor, axes)
             if axis is None:
                 operands.append(self._whole(operand))
             else:
@@ -244,9 +246,9 @@ class _Splitter:
         attrs = node.attrs
         if node.attr("shape") is not None:
             shape = list(node.attr("shape"))
-            for axis, one in enumerate(binding.results[0]):
-                if one.factors[:1] == (choice.factor,):
-                    shape[axis] = (span[1] - span[0]) * trailing(one, binding)
+            axis = _axis_of(choice.factor, binding.results[0])
+            if axis is not None:
+                shape[axis] = (span[1] - span[0]) * trailing(binding.results[0][axis], binding)
             attrs = tuple(sorted((dict(attrs) | {"shape": tuple(shape)}).items()))
         return self._again(node, operands, attrs, where)
 
@@ -287,6 +289,11 @@ class _Splitter:
             slices[axis] = ("slice", *span, None)
             self.sliced[key] = make_node(OPS["getitem"], (whole,), (("key", tuple(slices)),), self._lane(node, number))
         return self.sliced[key]
+
+
+def _axis_of(factor: str, axes: Sequence[Axis]) -> int | None:
+    """The axis that a cut of `factor` cuts."""
+    return next((number for number, one in enumerate(axes) if one.factors[:1] == (factor,)), None)
 
 
 def even(length: Any, times: int, pieces: int) -> Bounds:

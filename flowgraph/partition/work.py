@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flowgraph.graph import ITEM, Graph, Node, read_operands
+from flowgraph.graph import Graph, Node, made_by, read_operands
 from flowgraph.partition.cost import Holder, StageWork, Work
 from flowgraph.partition.layout import Layouts
 from flowgraph.types import Size, TensorType
@@ -66,14 +66,14 @@ class Facts:
         for size in node.inferred().binding.sizes.values() if flops else ():
             flops *= length_of(size, lengths)
         source = node.op.view is not None and bool(node.inputs) and self.of[node.inputs[0]].source
-        made = node.inputs[0] if node.op is ITEM else node
+        made = made_by(node)
         works, cut, contracts = made in rows.choices, is_cut(rows, node), rows.contracts(made)
         return Fact(nbytes, flops, tuple(read_operands(node)), source, view, works, cut, contracts)
 
 
 def is_cut(layouts: Layouts, node: Node) -> bool:
     """Whether the value of `node` is in pieces."""
-    node = node.inputs[0] if node.op is ITEM else node
+    node = made_by(node)
     if not node.is_leaf and node not in layouts.choices:
         return False
     return any(layouts.produced(node)) and not layouts.contracts(node)
@@ -224,7 +224,7 @@ class _Adder:
             if self._once("all", operand):
                 self.work.copied += nbytes
         elif model:
-            same = all(self.model.required(user, n) == self.model.produced(_made(operand)) for n in indices)
+            same = all(self.model.required(user, n) == self.model.produced(made_by(operand)) for n in indices)
             if not same and self._once("reshard", operand):
                 self.work.exchanged += nbytes
         elif not leaf and not all(asked):
@@ -242,7 +242,3 @@ class _Adder:
         elif model and not node.is_leaf:
             self.work.exchanged += fact.bytes if self._once("gather", node) else 0.0
             self._stage(node).gathered += 0.0 if fact.cut else fact.bytes
-
-
-def _made(node: Node) -> Node:
-    return node.inputs[0] if node.op is ITEM else node

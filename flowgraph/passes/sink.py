@@ -13,7 +13,7 @@ large tensors only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,16 +194,10 @@ class _Sinking:
             if part is None:
                 return None
             if window:  # rows are the batch of what is left
-                flat = _new("squeeze", node, part, axis=(0,))
-                inner = {
-                    "window": tuple(window),
-                    "strides": tuple(steps),
-                    "dilations": tuple(gaps),
-                    "pads": tuple(pads),
-                }
-                part = _new(
-                    "expand_dims", node, make_node(node.op, (flat,), _attrs(inner | {"lowest": False})), axis=(0,)
-                )
+                rest = {"window": window, "strides": steps, "dilations": gaps, "pads": pads}
+                inner = {name: tuple(own) for name, own in rest.items()} | {"lowest": False}
+                flat = _new(node.op.name, node, _new("squeeze", node, part, axis=(0,)), **inner)
+                part = _new("expand_dims", node, flat, axis=(0,))
             places.append(_new("expand_dims", node, part, axis=(1 + len(node.attr("window")),)))
         return places[0] if size == 1 else _new("concat", node, *places, axis=1 + len(node.attr("window")))
 
@@ -232,10 +226,19 @@ class _Sinking:
 
     def part(self, node: Node, part: Part) -> Node | None:
         """`part` of `node`, computed from parts of what it is computed from; None where that can not be."""
-        key = node, part
-        if key not in self.known:
-            self.known[key] = self._leaf(node, part) if node.is_leaf else self._computed(node, part)
-        return self.known[key]
+        stack = [(node, part)]
+        while stack:
+            key = stack[-1]
+            operands = None if key in self.known else self._operands(*key)
+            parts = [(one, own) for one, own in operands or () if own is not None]
+            missing = next((one for one in parts if one not in self.known), None)
+            if missing is not None and all(self.known.get(one, node) for one in parts):
+                stack.append(missing)
+                continue
+            if key not in self.known:
+                self.known[key] = self._leaf(*key) if key[0].is_leaf else self._computed(*key, operands)
+            stack.pop()
+        return self.known[node, part]
 
     def _leaf(self, node: Node, part: Part) -> Node | None:
         if node.attr("kind") == "key":
@@ -248,24 +251,34 @@ class _Sinking:
             self.derived[leaf] = key
         return self.leaves[key]
 
-    def _computed(self, node: Node, part: Part) -> Node | None:
-        if len(node.types) > 1 or "at" in kernel_parameters(node.op.kernel):
-            return self._ranged(node, part) if node.op.name == "arange" and isinstance(part, Slice) else None
+    def _operands(self, node: Node, part: Part) -> list[tuple[Node, Part | None]] | None:
+        """The operands that `part` of `node` is computed from, and which part of each: None for the whole of it.
+
+        None where it is computed from none: it is read from a leaf, or can not be had.
+        """
+        if node.is_leaf or len(node.types) > 1 or "at" in kernel_parameters(node.op.kernel):
+            return None
         binding = node.inferred().binding
         axis = binding.results[0][part.axis]
         if axis.kind != "free" or len(axis.factors) != 1 or axis.factors[0] not in binding.cuttable():
             return None
-        inputs = []
+        found: list[tuple[Node, Part | None]] = []
         for operand, axes in zip(node.inputs, binding.operands, strict=True):
-            places = [place for place, one in enumerate(axes) if one.factors == axis.factors]
-            moved = self.part(operand, _along(part, places[0])) if places else operand
-            if moved is None:
-                return None
-            inputs.append(moved)
+            place = next((place for place, one in enumerate(axes) if one.factors == axis.factors), None)
+            found.append((operand, None if place is None else _along(part, place)))
+        return found
+
+    def _computed(self, node: Node, part: Part, operands: Sequence[tuple[Node, Part | None]] | None) -> Node | None:
+        """`part` of `node`, where those of its operands are known."""
+        if operands is None:
+            return self._ranged(node, part) if node.op.name == "arange" and isinstance(part, Slice) else None
+        inputs = [one if own is None else self.known.get((one, own)) for one, own in operands]
+        if any(one is None for one in inputs):
+            return None
         attrs = dict(node.attrs)
         if "shape" in attrs:
             attrs["shape"] = _part_type(node, part).shape
-        return make_node(node.op, tuple(inputs), tuple(sorted(attrs.items())), node.where)
+        return make_node(node.op, tuple([one for one in inputs if one is not None]), _attrs(attrs), node.where)
 
     def _ranged(self, node: Node, part: Slice) -> Node | None:
         """A slice of first, first + step, ... is one as well."""

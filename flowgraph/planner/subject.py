@@ -10,7 +10,7 @@ from flowgraph.apply import convert
 from flowgraph.errors import UsageError
 from flowgraph.graph import ITEM, STAGE, Graph, Node, lane_of
 from flowgraph.mesh import Placement
-from flowgraph.partition import Cut, Layout
+from flowgraph.partition import Layout, cut_along
 from flowgraph.partition.choose import MODEL
 from flowgraph.passes import optimise
 from flowgraph.program import Program
@@ -50,7 +50,7 @@ class Subject:
         for node in self.graph:
             for axis, name, _ in node.attr("axes") if node.op.name == "shard" else ():
                 if name == MODEL:
-                    found[node] = tuple(Cut(MODEL) if axis == n else None for n in range(node.type.ndim))
+                    found[node] = cut_along(node.type.ndim, axis, MODEL)
         return found
 
 
