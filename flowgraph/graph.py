@@ -191,6 +191,23 @@ def toposort(outputs: Iterable[Node], stop: Callable[[Node], bool] | None = None
     return order
 
 
+def settle(
+    wanted: Any, known: dict[Any, Any], needs: Callable[[Any], Iterable[Any]], make: Callable[[Any], Any]
+) -> Any:
+    """`known[wanted]`, made if it is not there, once all is known that it needs. Without recursion: graphs are deep."""
+    stack = [wanted]
+    while stack:
+        one = stack[-1]
+        if one not in known:
+            missing = next((other for other in needs(one) if other not in known), None)
+            if missing is not None:
+                stack.append(missing)
+                continue
+            known[one] = make(one)
+        stack.pop()
+    return known[wanted]
+
+
 @dataclass(frozen=True)
 class Graph:
     """A program: what it computes (`outputs`) and from what (`inputs`)."""

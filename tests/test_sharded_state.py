@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -12,9 +13,13 @@ import pytest
 
 import flowgraph as fg
 from flowgraph.errors import UsageError
+from flowgraph.graph import Graph, make_input
 from flowgraph.kernel import WholeStage
 from flowgraph.lower import Lowering, new_token
+from flowgraph.partition import narrow
+from flowgraph.tensor import tensor_of
 from flowgraph.train.step import Step
+from flowgraph.types import tensor_type
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(0)
@@ -191,6 +196,17 @@ def test_each_lane_combines_its_portion_of_the_gradient_alone() -> None:
     updates = [one for one in stages if isinstance(one, WholeStage) and one.phase.lane]
     assert len(updates) == 4
     assert all(not one.merges for stage in updates for one in stage.loops)
+
+
+def test_a_portion_is_taken_through_a_graph_deeper_than_python_recurses() -> None:
+    leaf = make_input(tensor_type((10,), np.dtype(np.float32)))
+    h = tensor_of(leaf)
+    for _ in range(sys.getrecursionlimit()):
+        h = fg.tanh(h)
+    with fg.pipeline_stage(0):
+        taken = h[2:5]
+    found = narrow(Graph((leaf,), (taken.node,)))
+    assert {node.type.shape for node in found if not node.is_leaf} == {(3,)}
 
 
 def test_a_variable_that_is_cut_keeps_its_cut() -> None:

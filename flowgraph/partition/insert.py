@@ -27,7 +27,7 @@ from typing import Any
 from flowgraph.graph import ITEM, Graph, Node
 from flowgraph.op import Op, Types
 from flowgraph.partition.layout import Layout, Layouts, picked
-from flowgraph.partition.portions import FLAT, portion, portion_of
+from flowgraph.partition.portions import portion, portion_of, unfolded
 
 
 def _identity(x: object, **attrs: object) -> object:
@@ -142,9 +142,7 @@ class _Inserter:
         span = portion_of(node)
         if span is None:
             return None
-        source = self.new[node.inputs[0]]
-        while source.op.name in FLAT:
-            source = source.inputs[0]
+        source = unfolded(self.new[node.inputs[0]])
         if source.op is not COMBINE:
             return None
         (partial,) = source.inputs

@@ -11,9 +11,10 @@ holds the whole. That is what others call a reduce-scatter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from flowgraph.graph import Graph, Node, lane_of, make_node
+from flowgraph.graph import Graph, Node, lane_of, make_node, settle
 from flowgraph.op import OPS, Op, is_placed
 from flowgraph.types import static_size, tensor_type
 
@@ -56,43 +57,63 @@ def portion_of(node: Node) -> tuple[int, int] | None:
     return start, max(start, stop)
 
 
+_Run = tuple[Node, int, int]
+"""A run of the elements of a tensor: the tensor, start, stop."""
+
+
 class _Narrowing:
     def __init__(self) -> None:
-        self.made: dict[tuple[Node, int, int, Any], Node] = {}
+        self.made: dict[Any, dict[_Run, Node]] = {}
+        """For each lane, the runs that it takes."""
 
     def rule(self, node: Node, inputs: tuple[Node, ...]) -> Node:
         """The rule of the pass."""
         new = node if inputs == node.inputs else make_node(node.op, inputs, node.attrs, node.where)
         span = portion_of(new)
-        return new if span is None else self._taken(new.inputs[0], *span, new)
+        if span is None:
+            return new
+        made = self.made.setdefault(lane_of(new), {})
+        taken: Node = settle((new.inputs[0], *span), made, _needs, lambda run: _taken(run, made, new.where))
+        return taken
 
-    def _taken(self, x: Node, start: int, stop: int, like: Node) -> Node:
-        key = (x, start, stop, lane_of(like))
-        if key not in self.made:
-            self.made[key] = self._found(x, start, stop, like)
-        return self.made[key]
 
-    def _found(self, x: Node, start: int, stop: int, like: Node) -> Node:
-        while x.op.name in FLAT:
-            x = x.inputs[0]
-        if x.op.name == "concat" and x.type.ndim == 1:
-            first = 0
-            for one in x.inputs:
-                count = one.type.shape[0]
-                if not isinstance(count, int):
-                    break
-                if first <= start and stop <= first + count and (start < stop or count == 0):
-                    return self._taken(one, start - first, stop - first, like)
-                first += count
-        if _is_elementwise(x):
-            operands = [one if one.type.shape == () else self._taken(one, start, stop, like) for one in x.inputs]
-            return make_node(x.op, tuple(operands), x.attrs, like.where)
-        if x.type.ndim == 1 and x.type.shape[0] == stop - start:
-            return x
-        flat = x
-        if x.type.ndim != 1:
-            flat = make_node(OPS["reshape"], (x,), (("shape", (static_size(x.type.shape),)),), like.where)
-        return make_node(OPS["getitem"], (flat,), (("key", (("slice", start, stop, None),)),), like.where)
+def _needs(run: _Run) -> list[_Run]:
+    """The runs that a run is computed from; none where it is taken of what is there."""
+    x, start, stop = unfolded(run[0]), *run[1:]
+    if x.op.name == "concat" and x.type.ndim == 1:
+        first = 0
+        for one in x.inputs:
+            count = one.type.shape[0]
+            if not isinstance(count, int):
+                break
+            if first <= start and stop <= first + count and (start < stop or count == 0):
+                return [(one, start - first, stop - first)]
+            first += count
+    return [(one, start, stop) for one in x.inputs if one.type.shape != ()] if _is_elementwise(x) else []
+
+
+def _taken(run: _Run, made: Mapping[_Run, Node], where: Any) -> Node:
+    """A run as a node, where those that it needs are `made`."""
+    x, start, stop = unfolded(run[0]), *run[1:]
+    needs = _needs(run)
+    if needs and x.op.name == "concat":
+        return made[needs[0]]
+    if needs:
+        operands = [one if one.type.shape == () else made[one, start, stop] for one in x.inputs]
+        return make_node(x.op, tuple(operands), x.attrs, where)
+    if x.type.ndim == 1 and x.type.shape[0] == stop - start:
+        return x
+    flat = x
+    if x.type.ndim != 1:
+        flat = make_node(OPS["reshape"], (x,), (("shape", (static_size(x.type.shape),)),), where)
+    return make_node(OPS["getitem"], (flat,), (("key", (("slice", start, stop, None),)),), where)
+
+
+def unfolded(x: Node) -> Node:
+    """What `x` looks at, where that has the same elements in the same order."""
+    while x.op.name in FLAT:
+        x = x.inputs[0]
+    return x
 
 
 def _is_elementwise(node: Node) -> bool:

@@ -13,13 +13,13 @@ large tensors only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from flowgraph.graph import INPUT, Graph, Node, make_node, value_bytes
+from flowgraph.graph import INPUT, Graph, Node, make_node, settle, value_bytes
 from flowgraph.op import OPS, kernel_parameters
 from flowgraph.sources import Pad, Part, Slice
 from flowgraph.types import Size, tensor_type
@@ -226,19 +226,15 @@ class _Sinking:
 
     def part(self, node: Node, part: Part) -> Node | None:
         """`part` of `node`, computed from parts of what it is computed from; None where that can not be."""
-        stack = [(node, part)]
-        while stack:
-            key = stack[-1]
-            operands = None if key in self.known else self._operands(*key)
-            parts = [(one, own) for one, own in operands or () if own is not None]
-            missing = next((one for one in parts if one not in self.known), None)
-            if missing is not None and all(self.known.get(one, node) for one in parts):
-                stack.append(missing)
-                continue
-            if key not in self.known:
-                self.known[key] = self._leaf(*key) if key[0].is_leaf else self._computed(*key, operands)
-            stack.pop()
-        return self.known[node, part]
+        found: Node | None = settle((node, part), self.known, self._needs, lambda key: self._made(*key))
+        return found
+
+    def _needs(self, key: tuple[Node, Part]) -> list[tuple[Node, Part]]:
+        """The parts of operands that a part is computed from."""
+        return [(one, own) for one, own in self._operands(*key) or () if own is not None]
+
+    def _made(self, node: Node, part: Part) -> Node | None:
+        return self._leaf(node, part) if node.is_leaf else self._computed(node, part)
 
     def _leaf(self, node: Node, part: Part) -> Node | None:
         if node.attr("kind") == "key":
@@ -268,8 +264,9 @@ class _Sinking:
             found.append((operand, None if place is None else _along(part, place)))
         return found
 
-    def _computed(self, node: Node, part: Part, operands: Sequence[tuple[Node, Part | None]] | None) -> Node | None:
+    def _computed(self, node: Node, part: Part) -> Node | None:
         """`part` of `node`, where those of its operands are known."""
+        operands = self._operands(node, part)
         if operands is None:
             return self._ranged(node, part) if node.op.name == "arange" and isinstance(part, Slice) else None
         inputs = [one if own is None else self.known.get((one, own)) for one, own in operands]
