@@ -110,7 +110,7 @@ class Runs:
     """One optimised program, and how it is run."""
 
     def __init__(self, case: Case) -> None:
-        self.case, self.feeds = case, case.feeds
+        self.feeds = case.feeds
         self.entry = compiled(case.graph, False)
         self.program = Program(self.entry.graph)
 
@@ -120,8 +120,7 @@ class Runs:
         return [np.asarray(one) for one in self.program.run(self.feeds, rows=self.entry.rows, **where)]
 
 
-def check_meaning(runs: Runs) -> None:
-    case = runs.case
+def check_meaning(case: Case) -> None:
     expected = interpret(case.graph, case.feeds)
     tolerance = 1e-3 if case.feeds[0].dtype == np.float32 else 1e-9
     optimised = optimise(case.graph)
@@ -131,13 +130,14 @@ def check_meaning(runs: Runs) -> None:
     for found in (interpret(optimised, case.feeds), [join.of(pieces) for join in cut.outputs]):
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
-    for one, other in zip(runs.run(1), expected, strict=True):
+    for one, other in zip(Runs(case).run(1), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
-def check_bits(runs: Runs, *places: dict[str, Any]) -> None:
+def check_bits(case: Case, *places: dict[str, Any]) -> None:
+    runs = Runs(case)
     expected = runs.run(1, scheduler="synchronous")
-    for cut in runs.case.cuts:
+    for cut in case.cuts:
         for place in places:
             for one, other in zip(runs.run(cut, **place), expected, strict=True):
                 assert one.tobytes() == other.tobytes(), f"{cut} {place}"
@@ -149,9 +149,8 @@ RELAXED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 @settings(max_examples=200, suppress_health_check=RELAXED)
 @given(cases())
 def test_random_programs_on_threads(case: Case) -> None:
-    runs = Runs(case)
-    check_meaning(runs)
-    check_bits(runs, {"scheduler": "threads"}, {"scheduler": "synchronous"})
+    check_meaning(case)
+    check_bits(case, {"scheduler": "threads"}, {"scheduler": "synchronous"})
 
 
 def test_lanes_without_rows() -> None:
@@ -160,7 +159,7 @@ def test_lanes_without_rows() -> None:
     with fg.pipeline_stage(0):
         h = fg.tanh(tensor_of(x))
     graph = Graph((x,), (fg.sum(h).node, h.node))
-    check_bits(Runs(Case(graph, [np.zeros((0, WIDTH), np.float32)], [1, 3, (0, 0)])), {"scheduler": "threads"})
+    check_bits(Case(graph, [np.zeros((0, WIDTH), np.float32)], [1, 3, (0, 0)]), {"scheduler": "threads"})
 
 
 @pytest.mark.cluster
@@ -170,10 +169,10 @@ def test_lanes_without_rows() -> None:
 @given(case=cases())
 def test_random_programs_on_a_cluster(cluster: Any, case: Case) -> None:
     case.cuts = case.cuts[:1]  # runs there are slow; threads see all layouts
-    check_bits(Runs(case), {"client": cluster})
+    check_bits(case, {"client": cluster})
 
 
 @settings(max_examples=3, suppress_health_check=RELAXED)
 @given(cases())
 def test_random_programs_in_processes(case: Case) -> None:
-    check_bits(Runs(case), {"scheduler": "processes"})
+    check_bits(case, {"scheduler": "processes"})

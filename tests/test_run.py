@@ -442,7 +442,8 @@ SCRIPT = """
         assert "distributed" not in sys.modules
         assert job()[1].compute(scheduler="processes").tobytes() == here[1]
         from distributed import Client, LocalCluster
-        with LocalCluster(n_workers=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as local, Client(local):
+        options = dict(dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False})
+        with LocalCluster(n_workers=1, host="127.0.0.1", **options) as local, Client(local):
             assert [one.numpy().tobytes() for one in job()] == here
             assert [one.tobytes() for one in dask.compute(*job())] == here
         print("same bits")
