@@ -59,6 +59,7 @@ if __name__ == "__main__":
             n_workers=3,
             threads_per_worker=1,
             dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},  # nobody looks at it here, and it takes a second
             memory_limit=LIMIT,
             silence_logs=logging.CRITICAL,
         ) as cluster,

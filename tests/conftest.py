@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dask
@@ -79,25 +80,42 @@ def define() -> Iterator[Callable[..., Op]]:
     OPS.update(before)
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Client]:
-    """A client of two processes with one thread each. It is not dask's default client: tests name it.
-
-    Tests that kill workers, or change them for good, start a cluster of their own.
-    """
+@contextmanager
+def processes(number: int, silence_logs: int = logging.ERROR) -> Iterator[Client]:
+    """A client of so many processes with one thread each. It is not dask's default client: tests name it."""
     from distributed import Client, LocalCluster
 
     with (
         LocalCluster(
-            n_workers=2,
+            n_workers=number,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",  # the default port may be taken
             scheduler_kwargs={"dashboard": False},  # nobody looks at it, and it takes a second
             memory_limit=0,
-            silence_logs=logging.ERROR,
+            silence_logs=silence_logs,
         ) as local,
         Client(local, set_as_default=False) as client,
     ):
         yield client
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Client]:
+    """Two processes, for tests that leave them as they are."""
+    with processes(2) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def _mortals() -> Iterator[Client]:
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), processes(3, logging.CRITICAL) as client:
+        yield client
+
+
+@pytest.fixture
+def mortal_cluster(_mortals: Client) -> Client:
+    """Three processes that may be killed: others take their place. A task during which two end is given up."""
+    _mortals.wait_for_workers(3)
+    return _mortals

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import faulthandler
-import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import dask
 import numpy as np
 import pytest
 
@@ -23,27 +20,6 @@ X = RNG.standard_normal((40_000, 6)).astype(np.float32)
 Y = RNG.standard_normal(40_000).astype(np.float32)
 SECONDS = 240
 """No fit here takes a tenth of it; one that does hangs."""
-
-
-@pytest.fixture(scope="module")
-def mortal() -> Iterator[Any]:
-    """A cluster of three processes, each of which may be killed."""
-    from distributed import Client, LocalCluster
-
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 10}),
-        LocalCluster(
-            n_workers=3,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-        ) as local,
-        Client(local, set_as_default=False) as client,
-    ):
-        yield client
 
 
 def fit(kind: str, **options: Any) -> list[Array]:
@@ -81,10 +57,9 @@ def in_time(function: Any) -> Any:
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("kind", ["tensor", "pipeline", "state"])
-def test_a_killed_worker_changes_no_bit(mortal: Any, kind: str) -> None:
+def test_a_killed_worker_changes_no_bit(mortal_cluster: Any, kind: str) -> None:
     expected = fit(kind, scheduler="synchronous")
-    mortal.wait_for_workers(3)
-    pids = list(mortal.run(os.getpid).values())
+    pids = list(mortal_cluster.run(os.getpid).values())
     begun, done, killed = threading.Event(), threading.Event(), []
 
     def kill() -> None:
@@ -96,7 +71,7 @@ def test_a_killed_worker_changes_no_bit(mortal: Any, kind: str) -> None:
 
     killer = threading.Thread(target=kill)
     killer.start()
-    found = in_time(lambda: fit(kind, client=mortal, progress=lambda steps, loss: begun.set()))
+    found = in_time(lambda: fit(kind, client=mortal_cluster, progress=lambda steps, loss: begun.set()))
     done.set()
     killer.join()
     assert killed

@@ -16,8 +16,8 @@ from flowgraph.program import Program
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import tensor_type
 
-DEEP = 5000
-"""Operations in a chain: five times the depth at which Python refuses to recurse."""
+DEEP = 3000
+"""Operations in a chain: three times the depth at which Python refuses to recurse."""
 
 
 def leaf(*shape: int, kind: str = "data") -> Tensor:

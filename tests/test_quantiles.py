@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as nps
+from limited import needs_linux, results_on_a_file
 
 import flowgraph as fg
 from flowgraph import schedule
@@ -203,45 +199,21 @@ def test_no_gradient_flows_through_approximate_ones() -> None:
     assert not np.any(fg.gradient(loss, x, unconnected="zero").numpy())
 
 
-OUT_OF_CORE = """
-import resource, sys
-import numpy as np
-import flowgraph as fg
-
-x = np.load(sys.argv[1], mmap_mode="r")
-fg.sum(fg.asarray(np.ones((70_000, 16), np.float32)))  # all libraries are loaded, and threads are there
-used = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) << 10
-resource.setrlimit(resource.RLIMIT_DATA, (used + (120 << 20),) * 2)
-X = fg.asarray(x)
-print(*fg.quantile(X, [0.25, 0.999], axis=0).numpy().ravel())
-print(*fg.approximate_quantile(X * 2, [0.25, 0.999], axis=0).numpy().ravel())
-print(*np.repeat(fg.median(X).numpy(), 32))
+JOB = """
+def job(x):
+    X = fg.asarray(x)
+    yield fg.quantile(X, [0.25, 0.999], axis=0)
+    yield fg.approximate_quantile(X * 2, [0.25, 0.999], axis=0)
+    yield fg.median(X)
 """
 
 
-@pytest.fixture
-def large(tmp_path: Path) -> Iterator[tuple[Path, Array]]:
-    """300 MB in a file."""
-    path = tmp_path / "x.npy"
-    x = RNG.standard_normal((4_700_000, 16), dtype=np.float32)
-    np.save(path, x)
-    yield path, x
-    path.unlink()
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
-def test_data_larger_than_the_memory_that_there_may_be(
-    large: tuple[Path, Array], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """300 MB in a file, 120 MB of memory: exact quantiles of each column and of all, approximate ones."""
-    path, x = large
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(OUT_OF_CORE), str(path)],
-        check=False, capture_output=True, text=True, env={**os.environ, "MALLOC_ARENA_MAX": "2"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    exact, sketched, median = (np.array(line.split(), np.float64) for line in done.stdout.splitlines())
-    wanted = np.stack([np.quantile(column.astype(np.float64), [0.25, 0.999]) for column in x.T], axis=1).ravel()
+@needs_linux
+def test_data_larger_than_the_memory_that_there_may_be(tmp_path: Path) -> None:
+    """Exact quantiles of each column and of all, and approximate ones."""
+    x = RNG.standard_normal((800_000, 16), dtype=np.float32)
+    exact, sketched, median = results_on_a_file(x, JOB, tmp_path)
+    wanted = np.quantile(x, [0.25, 0.999], axis=0).ravel()
     np.testing.assert_allclose(exact, wanted, rtol=1e-6)
     np.testing.assert_allclose(sketched, 2 * wanted, rtol=2**-8)
     np.testing.assert_allclose(median, np.median(x), rtol=1e-6)

@@ -241,31 +241,28 @@ def _second_factor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(rows, "SECOND_FACTOR_BYTES", request.param)
 
 
+def check_drawn(data: st.DataObject, dtype: Any, most: int, gradients: bool, factor: float) -> None:
+    """A graph of up to so many steps: as it is, or smooth and with its gradients."""
+    builder = Builder(data, dtype, smooth=gradients)
+    for _ in range(data.draw(st.integers(1, most))):
+        builder.step()
+    outputs = outputs_of(builder, gradients)
+    check(walk.graph_of(outputs, builder.leaves), builder.arrays, factor)
+
+
 @pytest.mark.usefixtures("_second_factor")
 class TestRandomGraphs:
     @given(st.data())
     def test_values(self, data: st.DataObject) -> None:
-        builder = Builder(data, np.float64, smooth=False)
-        for _ in range(data.draw(st.integers(1, 9))):
-            builder.step()
-        outputs = outputs_of(builder, gradients=False)
-        check(walk.graph_of(outputs, builder.leaves), builder.arrays, 1e3)
+        check_drawn(data, np.float64, 9, gradients=False, factor=1e3)
 
     @given(st.data())
     def test_gradients(self, data: st.DataObject) -> None:
-        builder = Builder(data, np.float64, smooth=True)
-        for _ in range(data.draw(st.integers(1, 7))):
-            builder.step()
-        outputs = outputs_of(builder, gradients=True)
-        check(walk.graph_of(outputs, builder.leaves), builder.arrays, 1e3)
+        check_drawn(data, np.float64, 7, gradients=True, factor=1e3)
 
     @given(st.data())
     def test_single_precision(self, data: st.DataObject) -> None:
-        builder = Builder(data, np.float32, smooth=True)
-        for _ in range(data.draw(st.integers(1, 5))):
-            builder.step()
-        outputs = outputs_of(builder, gradients=True)
-        check(walk.graph_of(outputs, builder.leaves), builder.arrays, 100)
+        check_drawn(data, np.float32, 5, gradients=True, factor=100)
 
 
 def test_the_steps_reach_most_ops() -> None:

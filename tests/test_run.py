@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import operator
 import os
 import pickle
@@ -357,27 +356,6 @@ def test_errors_can_be_pickled(kind: type[errors.FlowgraphError]) -> None:
     assert str(again) == str(error) == "asked: asked more\nfound: found\nremedy: remedy"
 
 
-@pytest.fixture(scope="module")
-def mortal_cluster() -> Iterator[Client]:
-    """A cluster whose workers may be killed."""
-    from distributed import Client, LocalCluster
-
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-        ) as local,
-        Client(local, set_as_default=False) as client,
-    ):
-        yield client
-
-
 def slow_op(marker: str) -> Any:
     def kernel(x: Any) -> Any:
         Path(marker).touch()
@@ -464,7 +442,8 @@ SCRIPT = """
         assert "distributed" not in sys.modules
         assert job()[1].compute(scheduler="processes").tobytes() == here[1]
         from distributed import Client, LocalCluster
-        with LocalCluster(n_workers=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as local, Client(local):
+        options = dict(dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False})
+        with LocalCluster(n_workers=1, host="127.0.0.1", **options) as local, Client(local):
             assert [one.numpy().tobytes() for one in job()] == here
             assert [one.tobytes() for one in dask.compute(*job())] == here
         print("same bits")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+from limited import needs_linux, results_on_a_file
 
 import flowgraph as fg
 from flowgraph import schedule
@@ -161,43 +158,21 @@ def test_a_first_value_and_exclusive_sums_contradict_each_other() -> None:
         fg.cumulative_sum(fg.asarray(X), axis=0, include_initial=True, exclusive=True)
 
 
-OUT_OF_CORE = """
-import resource, sys
-import numpy as np
-import flowgraph as fg
-
-x = np.load(sys.argv[1], mmap_mode="r")
-fg.sum(fg.asarray(np.ones((70_000, 16), np.float32)))  # all libraries are loaded, and threads are there
-used = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) << 10
-resource.setrlimit(resource.RLIMIT_DATA, (used + (120 << 20),) * 2)
-X = fg.asarray(x)
-scale = 1 / len(x)
-print(float(fg.sum(fg.square(fg.cumsum(fg.tanh(X)) * scale))))
-print(float(fg.sum(fg.square(fg.cumulative_sum(X, axis=0, include_initial=True, reverse=True) * scale))))
-print(float(fg.sum(fg.cumprod(1 + X * 1e-4))))
-print(float(fg.sum(fg.abs(fg.grad(lambda x: fg.sum(fg.square(fg.cumsum(x) * scale)))(X)))))
+JOB = """
+def job(x):
+    X, scale = fg.asarray(x), 1 / len(x)
+    yield fg.sum(fg.square(fg.cumsum(fg.tanh(X)) * scale))
+    yield fg.sum(fg.square(fg.cumulative_sum(X, axis=0, include_initial=True, reverse=True) * scale))
+    yield fg.sum(fg.cumprod(1 + X * 1e-4))
+    yield fg.sum(fg.abs(fg.grad(lambda x: fg.sum(fg.square(fg.cumsum(x) * scale)))(X)))
 """
 
 
-@pytest.fixture
-def large(tmp_path: Path) -> Iterator[tuple[Path, Array]]:
-    """300 MB in a file."""
-    path = tmp_path / "x.npy"
-    x = RNG.standard_normal((4_700_000, 16), dtype=np.float32)
-    np.save(path, x)
-    yield path, x
-    path.unlink()
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
-def test_data_larger_than_the_memory_that_there_may_be(large: tuple[Path, Array]) -> None:
-    """300 MB in a file, 120 MB of memory: sums, products, and a gradient, whose rows are never there at once."""
-    path, x = large
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(OUT_OF_CORE), str(path)],
-        check=False, capture_output=True, text=True, env={**os.environ, "MALLOC_ARENA_MAX": "2"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+@needs_linux
+def test_data_larger_than_the_memory_that_there_may_be(tmp_path: Path) -> None:
+    """Sums, products, and a gradient, whose rows are never there at once."""
+    x = RNG.standard_normal((800_000, 16), dtype=np.float32)
+    found = np.concatenate(results_on_a_file(x, JOB, tmp_path))
     scale, wanted = 1 / len(x), np.zeros(4)
     for own in x.T:
         column, factors = own.astype(np.float64), 1 + own * np.float32(1e-4)
@@ -208,4 +183,4 @@ def test_data_larger_than_the_memory_that_there_may_be(large: tuple[Path, Array]
             np.sum(np.cumprod(factors, dtype=np.float64)),
             np.sum(np.abs(2 * scale**2 * np.cumsum(sums[::-1]))),
         )
-    np.testing.assert_allclose([float(line) for line in done.stdout.split()], wanted, rtol=5e-3)
+    np.testing.assert_allclose(found, wanted, rtol=5e-3)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import pytest
+from limited import needs_linux, results_on_a_file
 from walk import tiles
 
 import flowgraph as fg
@@ -92,40 +89,26 @@ def test_values_keep_their_gradient_and_the_data_its_nodes() -> None:
     assert tape.gradient(loss, x).tolist() == [10, 1, 0]
 
 
-OUT_OF_CORE = """
-import resource, sys
-import numpy as np
-import flowgraph as fg
-
-x = np.load(sys.argv[1], mmap_mode="r")
-float(fg.sum(fg.unique_inverse(fg.asarray(np.ones((70_000, 16), np.float32))).inverse_indices))  # all is loaded
-used = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) << 10
-resource.setrlimit(resource.RLIMIT_DATA, (used + (120 << 20),) * 2)
-X = fg.shard(fg.asarray(x), rows=7)
-found = fg.unique_all(X * 2)
-print(*found.values.tolist(), *found.counts.tolist(), *found.indices.tolist())
-print(float(fg.sum(found.inverse_indices.astype(fg.float64))))
-print(*fg.top_k(fg.reshape(fg.asarray(x), (-1,)), 5).indices.tolist())
+JOB = """
+def job(x):
+    found = fg.unique_all(fg.shard(fg.asarray(x), rows=7) * 2)
+    yield from (found.values, found.counts, found.indices)
+    yield fg.sum(found.inverse_indices.astype(fg.float64))
+    yield fg.top_k(fg.reshape(fg.asarray(x), (-1,)), 5).indices
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
+@needs_linux
 def test_data_larger_than_the_memory_that_there_may_be(tmp_path: Path) -> None:
-    """300 MB in a file, 120 MB of memory: unique elements, a lookup of each element among them, the largest."""
-    path = tmp_path / "x.npy"
-    x = RNG.integers(0, 50, (4_700_000, 16), dtype=np.int8).astype(np.float32)
-    x[4_000_000, 7] = np.nan
-    np.save(path, x)
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(OUT_OF_CORE), str(path)],
-        check=False, capture_output=True, text=True, env={**os.environ, "MALLOC_ARENA_MAX": "2"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    first, second, third = (np.array(line.split(), np.float64) for line in done.stdout.splitlines())
+    """Unique elements, a lookup of each element among them, the largest."""
+    x = RNG.integers(0, 50, (800_000, 16), dtype=np.int8).astype(np.float32)
+    row = 600_000
+    x[row, 7] = np.nan
+    values, counts, indices, total, largest = results_on_a_file(x, JOB, tmp_path)
     flat = x.ravel()
-    counts = np.bincount(flat[~np.isnan(flat)].astype(np.int64))
-    places = [int(np.argmax(flat == one)) for one in range(50)]
-    np.testing.assert_array_equal(first, [*(2.0 * np.arange(50)), np.nan, *counts, 1, *places, 4_000_000 * 16 + 7])
-    assert second[0] == np.sum(counts * np.arange(50)) + 50
-    largest = [4_000_000 * 16 + 7, *np.flatnonzero(flat[:10_000] == 49)[:4]]
-    assert third.tolist() == largest
+    counted = np.bincount(flat[~np.isnan(flat)].astype(np.int64))
+    np.testing.assert_array_equal(values, [*(2.0 * np.arange(50)), np.nan])
+    np.testing.assert_array_equal(counts, [*counted, 1])
+    np.testing.assert_array_equal(indices, [*(int(np.argmax(flat == one)) for one in range(50)), row * 16 + 7])
+    assert total == np.sum(counted * np.arange(50)) + 50
+    assert largest.tolist() == [row * 16 + 7, *np.flatnonzero(flat[:10_000] == 49)[:4]]

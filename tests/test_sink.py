@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +11,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from limited import needs_linux, results_on_a_file
 
 import flowgraph as fg
 from flowgraph import schedule
@@ -224,38 +221,22 @@ def test_parts_sink_through_a_graph_deeper_than_python_recurses() -> None:
     assert [part.start for _, (part,) in sunk.parts] == [1, None]
 
 
-OUT_OF_CORE = """
-import resource, sys
-import numpy as np
-import flowgraph as fg
-from flowgraph import eager
-
-eager.KEEP_BYTES = 64 << 20  # so that less data is much
-x = np.load(sys.argv[1], mmap_mode="r")
-fg.sum(fg.asarray(np.ones((70_000, 16), np.float32)))  # all libraries are loaded, and threads are there
-used = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) << 10
-resource.setrlimit(resource.RLIMIT_DATA, (used + (120 << 20),) * 2)
-X = fg.asarray(x)
-X = fg.tanh(X)
-print(float(fg.sum(fg.square(X[1:] - X[:-1]))))
-print(float(fg.sum(fg.concat([X[-1000:], X[:-1000]]) * X)))
-print(float(fg.sum(fg.concat([X, X * 2])[::7])))
-print(float(fg.sum(fg.square(fg.nn.conv1d(fg.tanh(fg.asarray(x[None])), np.full((3, 16, 1), 0.1, np.float32))))))
-print(float(fg.sum(fg.square(fg.pad(X, [[5, 5], [0, 0]], constant_values=2.0)))))
+JOB = """
+def job(x):
+    X = fg.tanh(fg.asarray(x))
+    yield fg.sum(fg.square(X[1:] - X[:-1]))
+    yield fg.sum(fg.concat([X[-1000:], X[:-1000]]) * X)
+    yield fg.sum(fg.concat([X, X * 2])[::7])
+    yield fg.sum(fg.square(fg.nn.conv1d(fg.tanh(fg.asarray(x[None])), np.full((3, 16, 1), 0.1, np.float32))))
+    yield fg.sum(fg.square(fg.pad(X, [[5, 5], [0, 0]], constant_values=2.0)))
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
+@needs_linux
 def test_data_larger_than_the_memory_that_there_may_be(tmp_path: Path) -> None:
-    """150 MB in a file, 120 MB of memory: differences, a roll, a join, a convolution, edges, of computed rows."""
-    path = tmp_path / "x.npy"
-    x = RNG.standard_normal((2_400_000, 16), dtype=np.float32)
-    np.save(path, x)
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(OUT_OF_CORE), str(path)],
-        check=False, capture_output=True, text=True, env={**os.environ, "MALLOC_ARENA_MAX": "2"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    """Differences, a roll, a join, a convolution, edges, of computed rows."""
+    x = RNG.standard_normal((800_000, 16), dtype=np.float32)
+    found = np.concatenate(results_on_a_file(x, JOB, tmp_path))
     t = np.tanh(x)
     wanted = (
         np.sum(np.diff(t, axis=0) ** 2, dtype=np.float64),
@@ -264,5 +245,4 @@ def test_data_larger_than_the_memory_that_there_may_be(tmp_path: Path) -> None:
         np.sum((0.1 * sum(t[k : len(t) - 2 + k].sum(axis=1) for k in range(3))) ** 2, dtype=np.float64),
         np.sum(t**2, dtype=np.float64) + 10 * 16 * 4,
     )
-    found = [float(line) for line in done.stdout.split()]
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=20)
