@@ -47,7 +47,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[dict[Any, Any]]:
 
     def noted(*given: Any) -> Any:
         result = plain(*given)
-        found.append(result[0])
+        found.append(result[0].graph)
         return result
 
     monkeypatch.setattr(program, "lower_window", noted)

@@ -391,8 +391,8 @@ class Lowering:
 
 def lower_window(
     bound: Bound, run: str, steps: int, updates: Mapping[Node, Node], traced: Node
-) -> tuple[dict[Any, Any], list[Result], list[Result]]:
-    """`steps` steps as one graph, each on the state of the one before: (graph, `traced` of each step, new state)."""
+) -> tuple[Lowering, list[Result], list[Result]]:
+    """`steps` steps as one graph, each on the state of the one before: (tasks, `traced` of each step, new state)."""
     lowering = Lowering(bound, run)
     order = [node for node, _ in bound.outputs]
     history = []
@@ -403,4 +403,4 @@ def lower_window(
             break
         history.append(lowering.alone(traced))
         lowering.advance(updates)
-    return lowering.graph, history, [results[new] for new in updates.values()]
+    return lowering, history, [results[new] for new in updates.values()]
