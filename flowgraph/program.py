@@ -38,7 +38,7 @@ from flowgraph.partition import (
     wishes_of,
 )
 from flowgraph.passes import optimise
-from flowgraph.run import Executor, resolve
+from flowgraph.run import Executor, preferring, resolve
 from flowgraph.schedule import HEAVY_BYTES, schedule
 from flowgraph.sources import Streams, has_tasks, owner_of_tasks, pieces, segment
 from flowgraph.watch import Span, chrome_of, get_watched, watching
@@ -271,8 +271,10 @@ class Program:
         """
         bound = self.bind(values, rows, executor.workers)
         lowering, history, state = lower_window(bound, new_token(), steps, updates, self.outputs[0])
-        found = self._collected(lowering, [*history, *state], executor, steps)
-        return found[: len(history)], found[len(history) :]
+        worth = {mesh for mesh, count in rows.items() if count >= self._least_rows(mesh) * len(bound.shards[mesh])}
+        with preferring(lowering.shares(worth)):
+            found, *new = self._collected(lowering, [history, *state], executor, steps)
+        return found, new
 
     def bind(self, values: Sequence[Any], rows: Mapping[str, int], workers: int) -> Bound:
         """The program met with values: shards are chosen here, after everything that decides bits."""
@@ -313,6 +315,10 @@ class Program:
         """Whether shards are to be few, as each holds a few copies of the partial results."""
         return self.plan.partial_bytes[mesh] >= HEAVY_BYTES
 
+    def _least_rows(self, mesh: str) -> int:
+        """The rows of a shard that is worth a task and a place of its own."""
+        return self.plan.tile[mesh] * SHARD_TILES
+
     def shards(
         self, mesh: str, rows: int, leaf: int, workers: int, chunks: Sequence[int] = ()
     ) -> tuple[tuple[int, int], ...]:
@@ -327,7 +333,7 @@ class Program:
         if wish is None and planned is not None:
             wish = planned.rows
         if wish is None:
-            least = self.plan.tile[mesh] * SHARD_TILES
+            least = self._least_rows(mesh)
             wish = max(min(workers if self._is_heavy(mesh) else 2 * workers, -(-rows // least)), 1)
             if self.pipeline > 1:  # its stages work at the same time if there are micro-batches for all of them
                 wish = max(wish, min(2 * self.pipeline, -(-rows // unit)))
