@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import count
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,7 +122,7 @@ def _recipe(node: Node, workers: int, shared_disk: bool) -> tuple[Recipe, list[D
             if isinstance(value, DaskRows):
                 sources.append(value)
                 value = value.at(())
-            leaves.append((_name(one), _mobile(one, value, shared_disk)))
+            leaves.append((key_of(one)[0], _mobile(one, value, shared_disk)))
         else:
             where = None if one.where is None else (Place(one.where[0].co_filename), one.where[1])
             steps.append(Step(one.op, one.attrs, tuple(number[i] for i in one.inputs), one.types, where))
@@ -254,11 +255,6 @@ def _piece_keys(result: Result, lowering: Lowering, number: int) -> tuple[Any, .
 # The protocol.
 
 
-def _name(node: Node) -> str:
-    """A name that no other node has."""
-    return key_of(node)[0]  # type: ignore[no-any-return]
-
-
 def key_of(node: Node) -> Any:
     """The key of the Dask task that has the value of `node`: the same whenever it is asked for."""
     if node not in _KEYS:
@@ -296,14 +292,10 @@ def keys(tensor: Tensor) -> list[Any]:
     return [key_of(tensor.node)]
 
 
-def _first(results: Sequence[Any]) -> Any:
-    return results[0]
-
-
 def postcompute(tensor: Tensor) -> Any:
     """How Dask turns results into a value: `(function of the results of all keys, further arguments)`."""
     _check_order()
-    return _first, ()
+    return itemgetter(0), ()
 
 
 def _check_order() -> None:

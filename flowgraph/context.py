@@ -77,7 +77,7 @@ class Hooks:
     libraries_loaded: Callable[[], None] = staticmethod(lambda: None)
     """To call where a kernel function has imported a library that may bring a BLAS of its own."""
     placed: Callable[..., Any] = staticmethod(lambda *_: nullcontext())
-    """`(loss, data, variables, optimizer, client) -> context` in which to train: a plan, where one is needed."""
+    """`(loss, data, variables, optimizer, client, scheduler) -> context` to train in: a plan, where one is needed."""
     graphs: Any = NoGraphs
     """What tensors ask of the deferred graphs of TensorFlow 1; the room `session` fills it when it is first used."""
     pending_limit = 1000

@@ -10,7 +10,7 @@ import gc
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -73,26 +73,37 @@ class Compiled:
 
     program: Program
     graph: Graph
-    """The graph with unknown rows; the program may be that of another, equal one."""
+    """The graph as it was given: errors name its lines. The program may have been made for an equal one."""
     rows: Mapping[str, int]
     """The lengths of row factors that only the graph knew."""
     states: Mapping[int, int] | None = None
     """Of which inputs some outputs are the next value."""
+    by_parts: bool = True
+    """Whether parts of large tensors were taken from the inputs, where there are any."""
     parts: tuple[tuple[int, tuple[Part, ...]], ...] = ()
     """Further inputs of the program: which of the given ones they are parts of, and which part."""
     recompute: bool = False
     """Whether rows are computed again where they could be stored, as the plan in force had it."""
 
-    def run(self, values: Sequence[Any], client: Any = None, scheduler: Any = None) -> list[Any]:
-        """The values of the outputs for the values of the graph's inputs."""
+    def run(
+        self,
+        values: Sequence[Any],
+        client: Any = None,
+        scheduler: Any = None,
+        written: Callable[[], Graph] | None = None,
+    ) -> list[Any]:
+        """The values of the outputs for the values of the graph's inputs.
+
+        `written` gives the graph that the caller wrote, if it is another, equal one: errors then name its lines.
+        """
         try:
             return self.program.run(self.extended(values), client, scheduler, self.rows)
         except RunError as error:
-            raise self.named(error) from error.__cause__
+            raise self._named(error, written() if written is not None else self.graph) from error.__cause__
 
-    def named(self, error: RunError) -> RunError:
-        """`error` with the lines of this graph: the program may have been made for an equal graph of other lines."""
-        for kernel in Program(self.graph, self.states, self.recompute).kernels():
+    def _named(self, error: RunError, graph: Graph) -> RunError:
+        """`error` with the lines of `graph`; to find them it is compiled once more."""
+        for kernel in Program(_opened(graph, self.by_parts).graph, self.states, self.recompute).kernels():
             if kernel.source == error.kernel:
                 error.asked = f"to compute {kernel.named(error.lines)}"
         return error
@@ -108,24 +119,28 @@ def compiled(graph: Graph, by_parts: bool = True, states: Mapping[int, int] | No
     `by_parts` says whether parts of large tensors may be taken from the inputs (see `passes.sink`). `states` says of
     which inputs some outputs are the next value: they come in the same pieces.
     """
+    opened, recompute = _opened(graph, by_parts), recomputes()
+    key = structure(opened.graph), tuple((states or {}).items()), recompute
+    program = COMPILED.get(key, lambda: Program(opened.graph, states, recompute))
+    return Compiled(program, graph, opened.rows, states, by_parts, opened.parts, recompute)
+
+
+class _Opened(NamedTuple):
+    """A graph whose rows are unknown, made of one that knows them."""
+
+    graph: Graph
+    rows: Mapping[str, int]
+    """The lengths of row factors that only the graph knew."""
+    parts: tuple[tuple[int, tuple[Part, ...]], ...]
+
+
+def _opened(graph: Graph, by_parts: bool) -> _Opened:
     sunk = sink(graph) if by_parts else Sunk(graph, ())
-    graph = sunk.graph
-    layouts = choose_rows(graph)
-    unknown, _ = unknown_rows(graph, layouts)
-    rows = row_lengths(graph, layouts)
-    inputs = {node for node in graph.inputs if any(layouts.produced(node))}
-    fed = {cut.mesh for node in inputs for cut in layouts.produced(node) if cut is not None}
-    recompute = recomputes()
-    key = structure(unknown), tuple((states or {}).items()), recompute
-    program = COMPILED.get(key, lambda: Program(unknown, states, recompute))
-    return Compiled(
-        program,
-        unknown,
-        {mesh: count for mesh, count in rows.items() if mesh not in fed},
-        states,
-        sunk.parts,
-        recompute,
-    )
+    layouts = choose_rows(sunk.graph)
+    rows = row_lengths(sunk.graph, layouts)
+    fed = {cut.mesh for node in sunk.graph.inputs for cut in layouts.produced(node) if cut is not None}
+    unknown, _ = unknown_rows(sunk.graph, layouts)
+    return _Opened(unknown, {mesh: count for mesh, count in rows.items() if mesh not in fed}, sunk.parts)
 
 
 def recomputes() -> bool:
@@ -137,11 +152,22 @@ def recomputes() -> bool:
 _LOCK = threading.RLock()
 
 
-def _known(node: Node) -> bool:
-    """Whether the value of `node` is known. Elements of a known array are: each index would be a program of its own."""
+def _known(node: Node, whole: Collection[Node] = ()) -> bool:
+    """Whether the value of `node` is known. Elements of a known array are: each index would be a program of its own.
+
+    Parts of what is in `whole` are not.
+    """
+    if whole and node.op is getitem and _is_part(node, whole):
+        return False
     if node.memo is None:
         return node.op is getitem and view_of(node)
     return node.op.name != "constant"
+
+
+def _is_part(node: Node, whole: Container[Node]) -> bool:
+    while node.op is getitem and node.inputs:
+        node = node.inputs[0]
+    return node in whole
 
 
 KEEP_BYTES = 256 << 20
@@ -161,8 +187,11 @@ class Cone(NamedTuple):
     """All nodes, operands before their users."""
 
 
-def cone(wanted: Sequence[Node]) -> Cone:
-    """The cone of `wanted`. One walk finds order, leaves and structure: this is the hot path of eager mode."""
+def cone(wanted: Sequence[Node], whole: Collection[Node] = ()) -> Cone:
+    """The cone of `wanted`. One walk finds order, leaves and structure: this is the hot path of eager mode.
+
+    Parts of the leaves in `whole` are computed, though they are known as soon as the leaf is.
+    """
     number: dict[Node, int] = {}
     parts: list[Hashable] = []
     leaves: list[Node] = []
@@ -182,7 +211,7 @@ def cone(wanted: Sequence[Node]) -> Cone:
         if node in number:
             stack.pop()
             continue
-        if _known(node):
+        if _known(node, whole):
             stack.pop()
             known(node)
             continue
@@ -191,7 +220,7 @@ def cone(wanted: Sequence[Node]) -> Cone:
         waiting: list[Node] = []
         for one in node.inputs:
             if one not in number:
-                if waiting or not _known(one):
+                if waiting or not _known(one, whole):
                     waiting.append(one)
                 else:  # most operands of small graphs
                     known(one)
@@ -245,8 +274,9 @@ def _unfed(node: Node) -> UsageError:
 def detached(run: Cone) -> Graph:
     """The graph of a cone, whose leaves hold no values: what a cache may keep."""
     new: dict[Node, Node] = {}
+    leaves = set(run.leaves)
     for node in run.order:
-        if _known(node):
+        if node in leaves:
             kind = node.attrs[0][1] if node.is_leaf else "data"
             new[node] = Node(INPUT, (), (("kind", kind), ("name", "")), node.types)
         else:
@@ -272,11 +302,7 @@ def evaluate(nodes: Sequence[Node], client: Any = None, scheduler: Any = None) -
             values = known_values(own)
             entry = BINDINGS.get((own.key, recomputes()), lambda: compiled(detached(own)))
     if wanted:
-        try:
-            results = entry.run(values, client, scheduler)
-        except RunError as error:  # the entry may be that of another line
-            raise compiled(detached(own)).named(error) from error.__cause__
-        commit(own, results)
+        commit(own, entry.run(values, client, scheduler, written=lambda: detached(own)))
     for node in nodes:
         if not isinstance(node.memo, np.ndarray) and not _known_part(node):
             node.memo = load(node.memo, client, scheduler)  # what was asked for is an input, under another name

@@ -8,11 +8,10 @@ functions, `compute()` and a training step are all a run of one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -26,8 +25,11 @@ from flowgraph.mesh import current_placement, places_in_force
 from flowgraph.partition import (
     Layouts,
     Split,
+    behind,
     choose_rows,
     contradiction,
+    cut_rows,
+    group_rows,
     insert,
     known_layouts,
     narrow,
@@ -36,7 +38,7 @@ from flowgraph.partition import (
     wishes_of,
 )
 from flowgraph.passes import optimise
-from flowgraph.run import Executor, resolve
+from flowgraph.run import Executor, preferring, resolve
 from flowgraph.schedule import HEAVY_BYTES, schedule
 from flowgraph.sources import Streams, has_tasks, owner_of_tasks, pieces, segment
 from flowgraph.watch import Span, chrome_of, get_watched, watching
@@ -238,12 +240,41 @@ class Program:
             return run_here(bound)
         lowering = Lowering(bound, new_token())
         results = lowering.lower()
+        return self._collected(lowering, results, executor)
+
+    def _collected(
+        self, lowering: Lowering, results: Sequence[Result], executor: Executor, steps: int = 1
+    ) -> list[Any]:
+        """The values of `results` by the tasks of `lowering`, which take so many steps."""
         keys = list(dict.fromkeys(key for result in results for key in result.keys))
         values, spans = get_watched(executor, lowering.graph, keys)
-        if spans:
-            self.measured[:] = [replace(one, stage=lowering.stage_of(one.key)) for one in spans]
+        self.note(spans, lowering.stage_of, steps)
         found = dict(zip(keys, values, strict=True))
-        return [collect(result, found) for result in results]
+        return [assemble([found[key] for key in one.keys], one.item, one.axis) for one in results]
+
+    def note(self, spans: Sequence[Span], stage_of: Callable[[Any], str], steps: int) -> None:
+        """Keep the spans of a run of so many steps, if it was recorded: `explain` shows what they took."""
+        if spans:
+            self.measured[:] = [replace(one, stage=stage_of(one.key), steps=steps) for one in spans]
+
+    def run_steps(
+        self,
+        values: Sequence[Any],
+        rows: Mapping[str, int],
+        executor: Executor,
+        updates: Mapping[Node, Node],
+        steps: int,
+    ) -> tuple[list[Any], list[Any]]:
+        """`steps` steps in one graph, each on the state of the one before: (first output of each, the new state).
+
+        `updates` gives for each input that is state the output that is its next value.
+        """
+        bound = self.bind(values, rows, executor.workers)
+        lowering, history, state = lower_window(bound, new_token(), steps, updates, self.outputs[0])
+        worth = {mesh for mesh, count in rows.items() if count >= self._least_rows(mesh) * len(bound.shards[mesh])}
+        with preferring(lowering.shares(worth)):
+            found, *new = self._collected(lowering, [history, *state], executor, steps)
+        return found, new
 
     def bind(self, values: Sequence[Any], rows: Mapping[str, int], workers: int) -> Bound:
         """The program met with values: shards are chosen here, after everything that decides bits."""
@@ -285,6 +316,10 @@ class Program:
         """Whether shards are to be few, as each holds a few copies of the partial results."""
         return self.plan.partial_bytes[mesh] >= HEAVY_BYTES
 
+    def _least_rows(self, mesh: str) -> int:
+        """The rows of a shard that is worth a task and a place of its own."""
+        return self.plan.tile[mesh] * SHARD_TILES
+
     def shards(
         self, mesh: str, rows: int, leaf: int, workers: int, chunks: Sequence[int] = ()
     ) -> tuple[tuple[int, int], ...]:
@@ -299,7 +334,7 @@ class Program:
         if wish is None and planned is not None:
             wish = planned.rows
         if wish is None:
-            least = self.plan.tile[mesh] * SHARD_TILES
+            least = self._least_rows(mesh)
             wish = max(min(workers if self._is_heavy(mesh) else 2 * workers, -(-rows // least)), 1)
             if self.pipeline > 1:  # its stages work at the same time if there are micro-batches for all of them
                 wish = max(wish, min(2 * self.pipeline, -(-rows // unit)))
@@ -307,34 +342,6 @@ class Program:
             enough = wish if self.pipeline > 1 else min(wish, workers)
             wish = behind(grouped, rows, unit) if len(grouped) >= enough else wish
         return cut_rows(rows, unit, wish)
-
-
-def group_rows(lengths: Sequence[int], least: int) -> tuple[int, ...]:
-    """Neighbouring `lengths` added up until each is at least `least`, but for the last.
-
-    >>> group_rows([3, 1, 1, 5, 2], 4)
-    (4, 6, 2)
-    """
-    groups: list[int] = []
-    for length in lengths:
-        if groups and groups[-1] < least:
-            groups[-1] += length
-        else:
-            groups.append(length)
-    return tuple(groups)
-
-
-def behind(chunks: Sequence[int], rows: int, unit: int) -> tuple[int, ...]:
-    """The lengths of shards that end on the first multiple of `unit` behind each chunk.
-
-    The head of a chunk can be read for itself, while its last rows cost all that lies before them.
-
-    >>> behind([10, 10, 10], 30, 8)
-    (16, 8, 6)
-    """
-    total = max(sum(chunks), 1)  # an axis may be several times as long as its rows are many
-    edges = [min(-(-rows * before // (total * unit)) * unit, rows) for before in accumulate(chunks, initial=0)]
-    return tuple(b - a for a, b in pairwise(edges))
 
 
 def row_lengths(graph: Graph, layouts: Layouts) -> dict[str, int]:
@@ -345,36 +352,6 @@ def row_lengths(graph: Graph, layouts: Layouts) -> dict[str, int]:
             if cut is not None and isinstance(length, int):
                 rows.setdefault(cut.mesh, length // cut.times)
     return rows
-
-
-def cut_rows(rows: int, unit: int, wish: int | Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """`rows` cut into shards that start on multiples of `unit`: at the roundest ones within 5% of an even cut.
-
-    A tuple gives the wished length of each shard; lengths are rounded to the unit, and 0 is allowed.
-
-    >>> cut_rows(100, 8, 3)
-    ((0, 32), (32, 72), (72, 100))
-    """
-    units = -(-rows // unit)
-    if isinstance(wish, int):
-        ideal = [units * number / wish for number in range(wish + 1)]
-        slack = 0.05 * units / wish
-    else:
-        total = max(sum(wish), 1)
-        ideal = [units * before / total for before in accumulate(wish, initial=0)]
-        slack = 0.0
-    marks = [_roundest(mark, slack) for mark in ideal]
-    marks[0], marks[-1] = 0, units
-    edges = [min(mark * unit, rows) for mark in marks]
-    return tuple((a, max(a, b)) for a, b in pairwise(edges))
-
-
-def _roundest(mark: float, slack: float) -> int:
-    """The integer within `slack` of `mark` with the highest power of two in it; the nearest if none is within."""
-    candidates = range(int(np.ceil(mark - slack)), int(np.floor(mark + slack)) + 1)
-    if not candidates:
-        return round(mark)
-    return max(candidates, key=lambda one: ((one & -one) if one else 1 << 62, -abs(one - mark)))
 
 
 def _returned(value: Any) -> Any:
@@ -391,18 +368,3 @@ def load(source: Any, client: Any = None, scheduler: Any = None) -> Any:
     key = (f"flowgraph-value-{new_token()}", 0, 0)
     (value,) = resolve(client, scheduler).get(lower_value(source, key), [key])
     return value
-
-
-def run_window(
-    bound: Bound, executor: Executor, steps: int, updates: Mapping[Node, Node], traced: Node
-) -> tuple[list[Any], list[Any]]:
-    """`steps` steps in one graph: (`traced` of each step, the new state)."""
-    graph, history, state = lower_window(bound, new_token(), steps, updates, traced)
-    keys = list(dict.fromkeys(key for result in [*history, *state] for key in result.keys))
-    found = dict(zip(keys, get_watched(executor, graph, keys)[0], strict=True))
-    return [collect(one, found) for one in history], [collect(one, found) for one in state]
-
-
-def collect(result: Result, found: Mapping[Any, Any]) -> Any:
-    """The value of an output from the results of tasks."""
-    return assemble([found[key] for key in result.keys], result.item, result.axis)

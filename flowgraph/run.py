@@ -6,8 +6,8 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,54 @@ def _patient(get: Get) -> Get:
 # A cluster.
 
 
+class _Preferring(threading.local):
+    """What tasks of this thread's runs would best run on the same worker again and again."""
+
+    shares: Mapping[str, int] = {}
+
+
+_PREFERRING = _Preferring()
+
+
+@contextmanager
+def preferring(shares: Mapping[str, int]) -> Iterator[None]:
+    """A context for a run of many steps: shards of tasks named in `shares` keep to a worker each, if it is there.
+
+    `shares` gives the number of shards. Dask runs a task where something is that it takes, and all shards take the same
+    kernel and state: without this they may all run on the one worker that has these, step after step.
+    """
+    before, _PREFERRING.shares = _PREFERRING.shares, shares
+    try:
+        yield
+    finally:
+        _PREFERRING.shares = before
+
+
+@dataclass(frozen=True)
+class _Preferences:
+    """For the key of a task the workers that it prefers, as Dask's annotation `workers` takes it."""
+
+    places: Mapping[str, Sequence[str]]
+    """For each name of tasks, the worker of each shard."""
+
+    def __call__(self, key: Any) -> Sequence[str]:
+        found = self.places.get(key[0], ()) if isinstance(key, tuple) else ()
+        return [found[key[2]]] if found else []
+
+
+def preferences(shares: Mapping[str, int], threads: Mapping[str, int]) -> dict[str, Any]:
+    """Dask's annotations for tasks in `shares`, on workers with so many `threads`: neighbouring shards go together.
+
+    >>> preferences({"loop": 4}, {"a": 1, "b": 1})["workers"](("loop", 7, 2))
+    ['b']
+    """
+    slots = [address for address, count in sorted(threads.items()) for _ in range(count)]
+    if not shares or len(threads) < 2:
+        return {}
+    places = {name: [slots[n * len(slots) // count] for n in range(count)] for name, count in shares.items()}
+    return {"workers": _Preferences(places), "allow_other_workers": True}
+
+
 def _cluster(client: Any) -> Executor:
     if getattr(client, "asynchronous", False):
         raise UsageError(
@@ -161,6 +209,7 @@ def _cluster(client: Any) -> Executor:
 
     def get(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
         from dask import config
+        from dask.base import annotate
         from distributed import KilledWorker, span
 
         addresses = client.nthreads()  # asked once a run: each question is a message there and back
@@ -169,7 +218,8 @@ def _cluster(client: Any) -> Executor:
         # Without a shared disk arrays do travel inside the graph, and the user knows how large they are.
         quiet = {} if shared else {"distributed.admin.large-graph-warning-threshold": "1 TiB"}
         try:
-            with sending(shared), config.set(quiet), span("flowgraph"):
+            preferred = preferences(_PREFERRING.shares, addresses)
+            with sending(shared), config.set(quiet), span("flowgraph"), annotate(**preferred):
                 return client.get(dict(graph), list(keys))
         except KilledWorker as error:
             raise ClusterError(

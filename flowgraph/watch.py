@@ -65,6 +65,8 @@ class Span:
     """The bytes of the results that it was given."""
     stage: str = ""
     """The stage of the program, where that is known."""
+    steps: int = 1
+    """How many steps of a training its run took."""
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 import flowgraph as fg
 from flowgraph.errors import DTypeError, FlowgraphError, RunError, ShapeError
+from flowgraph.program import Program
 
 Z = np.zeros((3, 2, 2))
 
@@ -84,6 +85,33 @@ def test_equal_bodies_of_other_lines() -> None:
     with pytest.raises(RunError) as caught:
         [one.numpy() for one in fg.function(both)(good, bad)]
     assert f"{__file__}:{second.__code__.co_firstlineno + 1}, inside" in caught.value.asked
+
+
+@pytest.mark.parametrize("face", ["eager", "session"])
+def test_an_error_names_its_line_by_one_compilation(face: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that was made for an equal graph of another line is compiled once more, to find the line."""
+
+    def first(m: Any) -> Any:
+        return fg.linalg.inv(m) * 11
+
+    def second(m: Any) -> Any:
+        return fg.linalg.inv(m) * 11
+
+    def run(f: Callable[[Any], Any], m: Any) -> Any:
+        if face == "eager":
+            return f(fg.asarray(m)).numpy()
+        with fg.Graph().as_default(), fg.Session() as session:
+            x = fg.placeholder(fg.float64, [2, 2])
+            return session.run(f(x), {x: m})
+
+    run(first, np.eye(2))
+    made: list[Any] = []
+    plain = Program.__init__
+    monkeypatch.setattr(Program, "__init__", lambda self, *given: made.append(self) or plain(self, *given))
+    with pytest.raises(RunError) as caught:
+        run(second, np.zeros((2, 2)))
+    assert f"{__file__}:{second.__code__.co_firstlineno + 1}" in caught.value.asked
+    assert len(made) == 1
 
 
 def grown(m: Any) -> Any:

@@ -355,6 +355,28 @@ def test_fits_are_traced(tmp_path: Path) -> None:
     assert (tmp_path / "fit.json").stat().st_size > 0
 
 
+@pytest.mark.parametrize("rows", [8, ROWS])
+def test_a_traced_fit_stands_beside_what_was_predicted(rows: int) -> None:
+    w = fg.Variable(np.zeros((32, 1), np.float32))
+    optimizer = fg.keras.optimizers.SGD(0.01)
+    given: dict[str, Any] = {"variables": [w], "optimizer": optimizer, "scheduler": "synchronous"}
+
+    def loss(x: Any, y: Any) -> Any:
+        return mse(y, x @ w) * 3
+
+    data = X[:rows], Y[:rows]
+    assert all(one.measured_seconds is None for one in fg.explain_fit(loss, data, **given).stages)
+    with fg.tracing() as seen:
+        fg.fit(loss, data, steps=4, window=4, **given)
+    stages = fg.explain_fit(loss, data, **given).stages
+    measured = [one.measured_seconds for one in stages]
+    assert all(one is not None for one in measured)
+    assert sum(filter(None, measured)) == pytest.approx(sum(one.stop - one.start for one in seen.spans) / 4)
+    assert sum(one.measured_bytes or 0 for one in stages) == pytest.approx(
+        sum(one.bytes_in for one in seen.spans) / 4, abs=4
+    )
+
+
 def test_a_traced_run_has_the_same_bits() -> None:
     f = fg.function(layered())
     plain = [np.asarray(one) for one in f(X, Y)]

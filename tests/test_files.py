@@ -22,6 +22,7 @@ from jobs import ROWS, X, Y, bits, linear, ranks
 import flowgraph as fg
 from flowgraph import collection, data, errors, program, schedule, sources
 from flowgraph.data import parquet
+from flowgraph.partition import behind
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -163,10 +164,10 @@ def test_a_shard_reads_few_row_groups_and_holds_a_tile(tmp_path: Path, monkeypat
 
 
 def test_shards_end_behind_chunks() -> None:
-    assert program.behind([100, 100, 50], 250, 16) == (112, 96, 42)
-    assert program.behind([100, 100], 100, 16) == (64, 36)  # two elements a row
-    assert program.behind([5, 5], 10, 16) == (10, 0)
-    assert program.behind([0], 0, 16) == (0,)
+    assert behind([100, 100, 50], 250, 16) == (112, 96, 42)
+    assert behind([100, 100], 100, 16) == (64, 36)  # two elements a row
+    assert behind([5, 5], 10, 16) == (10, 0)
+    assert behind([0], 0, 16) == (0,)
 
 
 def test_columns_and_dtypes(tmp_path: Path) -> None:

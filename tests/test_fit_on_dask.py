@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import dask.array as da
@@ -52,3 +53,24 @@ def test_a_cluster_holds_the_chunks_and_changes_no_bit(cluster: Any, batch_size:
     x, y = da.from_array(X, chunks=(7000, 4)), da.from_array(Y, chunks=(10_000, 1))
     for one, other in zip(trained(x, y, batch_size, cluster), trained(X, Y, batch_size), strict=True):
         assert np.array_equal(one, other)
+
+
+@pytest.mark.cluster
+def test_every_worker_has_its_shards_in_every_step(cluster: Any) -> None:
+    """Dask alone runs tasks where their kernel and state are, which may be one worker for all of them."""
+    x = np.random.default_rng(0).standard_normal((600_000, 8)).astype("f4")
+    w = fg.Variable(np.zeros((8, 1), "f4"))
+    workers = len(cluster.nthreads())
+    with fg.tracing() as seen:
+        fg.fit(
+            lambda x: fg.mean(fg.square(fg.tanh(fg.shard(x, rows=workers) @ w) - 0.5)),
+            x,
+            variables=[w],
+            optimizer=fg.keras.optimizers.Adam(0.1),
+            steps=6,
+            window=6,
+            client=cluster,
+        )
+    places = Counter(one.place for one in seen.spans if one.name == "flowgraph-loop-zero")
+    assert list(places.values()) == [6] * workers
+    assert [one.nbytes < 1000 for one in seen.spans if one.name == "flowgraph-history"] == [True]

@@ -47,7 +47,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[dict[Any, Any]]:
 
     def noted(*given: Any) -> Any:
         result = plain(*given)
-        found.append(result[0])
+        found.append(result[0].graph)
         return result
 
     monkeypatch.setattr(program, "lower_window", noted)
@@ -72,8 +72,9 @@ def test_a_step_is_a_task_for_each_shard_and_one_more(graphs: list[Any], shards:
 def test_of_a_large_state_only_what_is_asked_for_travels(graphs: list[Any]) -> None:
     expected = fitted(20_000, 2, 3, rows=1000, scheduler="synchronous")
     counts = names(graphs[0])
-    # In all steps but the last the loss, and then the parameters and slots that the next step takes, one by one.
-    assert counts["whole-one-value"] == 2 * 5
+    # The loss of each step, and but for the last the parameters and slots that the next step takes, one by one.
+    assert counts["whole-one-value"] == 3 + 2 * 4
+    assert counts["history"] == 1
     assert fitted(20_000, 2, 1, rows=1000, scheduler="synchronous")[0] == expected[0][:8]
 
 

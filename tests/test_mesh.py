@@ -283,7 +283,7 @@ def test_a_micro_batch_enters_a_stage_when_an_earlier_one_has_left_it(workers: i
     gradients = model.gradients()
     x = fg.shard(fg.asarray(X), rows=8)
     with walk.tiles(1024, 1024):
-        traced, tensors = gradients.traced((x, Y), {})
+        traced, tensors, _ = gradients.traced((x, Y), {})
     program = traced.entry.program
     assert len(tensors) == 2
     graph = lowered(program, [X, Y, *(one.numpy() for one in model.variables)], workers)

@@ -70,6 +70,9 @@ def losses_of_every_kind(case: str) -> tuple[Callable[[], Any], list[fg.Variable
         "a tensor from outside that waits": (lambda: fg.sum(a * outside) + b * b, False),
         "a traced function": (lambda: traced(a, x[0]) + b * b, True),
         "numbers that change": (lambda: fg.sum(a * a) * float(len(kept)) + b * b, True),
+        "a part": (lambda: a[0] * a[0] + fg.sum(fg.square(a[1:] - b)), True),
+        "a part of a part": (lambda: fg.square(a[1:][0] - 1.0) * b, True),
+        "rows by their numbers": (lambda: fg.sum(fg.square(fg.gather(a, [2, 0, 2]) - b)), True),
     }
     loss, found = cases[case]
     return loss, [a, b], found
@@ -78,7 +81,8 @@ def losses_of_every_kind(case: str) -> tuple[Callable[[], Any], list[fg.Variable
 @pytest.mark.parametrize(
     "case",
     ["plain", "a vector", "a tensor held", "a tensor looked at", "a variable assigned", "another variable assigned",
-     "no gradient for one", "a tensor from outside that waits", "a traced function", "numbers that change"],
+     "no gradient for one", "a tensor from outside that waits", "a traced function", "numbers that change",
+     "a part", "a part of a part", "rows by their numbers"],
 )  # fmt: skip
 def test_minimize_agrees_with_a_tape_whatever_the_loss_does(case: str) -> None:
     loss, variables, found = losses_of_every_kind(case)
@@ -103,6 +107,15 @@ def test_minimize_finds_its_program_again_with_other_numbers_and_rates() -> None
         assert float(v) == pytest.approx(before - rate * factor, rel=1e-6)
     assert recorded_steps(optimizer) == 1
     assert int(optimizer.iterations) == 3
+
+
+def test_minimize_of_a_part_finds_its_program_again() -> None:
+    table = fg.Variable(np.ones((4, 2), np.float32))
+    optimizer = fg.keras.optimizers.SGD(0.5)
+    for _ in range(3):
+        optimizer.minimize(lambda: fg.sum(table[1]), var_list=[table])
+    assert recorded_steps(optimizer) == 1
+    assert table.numpy().tolist() == [[1.0, 1.0], [-0.5, -0.5], [1.0, 1.0], [1.0, 1.0]]
 
 
 def test_a_tensor_that_the_loss_keeps_has_its_value_after_the_step() -> None:

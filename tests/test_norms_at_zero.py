@@ -1,4 +1,4 @@
-"""Norms at 0: the gradient is 0 and the second derivative finite, of real and complex numbers, also inside a batch."""
+"""Norms at 0 and deviations of equal numbers: the gradient is 0 and the second derivative finite, also in a batch."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ def derivatives(f: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
 def test_the_gradient_of_a_norm_is_zero(name: str, zero: Any) -> None:
     first, second = derivatives(VECTORS[name], fg.constant(zero))
     np.testing.assert_array_equal(first, zero)
+    assert np.isfinite(second).all()
+
+
+@pytest.mark.parametrize("equal", [np.zeros((2, 2)), np.full((3, 2), 0.5)], ids=str)
+@pytest.mark.parametrize("f", [fg.std, lambda x: fg.sum(fg.std(x, axis=0, correction=1))])
+def test_the_gradient_of_the_deviation_of_equal_numbers_is_zero(f: Callable[[Any], Any], equal: Any) -> None:
+    first, second = derivatives(f, fg.constant(equal))
+    np.testing.assert_array_equal(first, np.zeros_like(equal))
     assert np.isfinite(second).all()
 
 

@@ -14,8 +14,8 @@ import flowgraph as fg
 from flowgraph import eager
 from flowgraph.graph import Graph, make_input
 from flowgraph.kernel import stages
-from flowgraph.partition import GATHER, Layout, Partitioned, choose_rows, insert, known_layouts, unknown_rows
-from flowgraph.program import Program, cut_rows
+from flowgraph.partition import GATHER, Layout, Partitioned, choose_rows, cut_rows, insert, known_layouts, unknown_rows
+from flowgraph.program import Program
 from flowgraph.tensor import tensor_of
 from flowgraph.types import Dim, tensor_type
 

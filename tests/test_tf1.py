@@ -16,6 +16,7 @@ import pytest
 import flowgraph as tf
 import flowgraph.compat.v1 as tf1
 from flowgraph.errors import DataError, DTypeError, GradientError, RunError, ShapeError, UsageError
+from flowgraph.session import plan
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -946,3 +947,31 @@ def test_running_adds_nothing_to_a_graph(graph: tf.Graph) -> None:
         for rows in (3, 5000):
             sess.run(train, dict(zip((x, y), line(rows), strict=True)))
     assert len(graph.get_operations()) == count
+
+
+def test_a_wish_about_a_variable_cuts_a_run(graph: tf.Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut: list[bool] = []
+    plain = plan.compiled
+
+    def noted(one: Any) -> Any:
+        result = plain(one)
+        cut.append(result.program.split is not None)
+        return result
+
+    monkeypatch.setattr(plan, "compiled", noted)
+    first = np.arange(12, dtype=np.float32).reshape(3, 4) / 10
+    x = tf.placeholder(tf.float32, [None, 3])
+    found = []
+    for wish in (None, {1: 2}):
+        w = tf.Variable(first)
+        assert tf.shard(w, axes=wish) is w
+        loss = tf.reduce_mean(tf.square(tf.tanh(x @ w)))
+        train = tf.train.AdamOptimizer(0.1).minimize(loss)
+        (slope,) = tf.gradients(loss, w, stop_gradients=[w])
+        with started() as session:
+            cut.clear()
+            session.run(train, {x: first.T})
+            found.append(session.run([loss, slope, w], {x: first.T}))
+            assert cut == [wish is not None] * 2
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)

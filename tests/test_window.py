@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from flowgraph import run, schedule
 from flowgraph.graph import Graph, make_input
 from flowgraph.lower import lower_window
 from flowgraph.partition import MESHES
-from flowgraph.program import Program, run_window
+from flowgraph.program import Program
 from flowgraph.tensor import tensor_of
 from flowgraph.types import tensor_type
 
@@ -77,9 +78,9 @@ def test_a_window_has_the_bits_of_its_steps(step: Any, workers: int, monkeypatch
     monkeypatch.setattr("flowgraph.program.SHARD_TILES", 1)
     program, given = program_of(step), values()
     updates = dict(zip(program.parts.graph.inputs[1:], program.outputs[1:], strict=True))
-    executor = run.resolve(scheduler="sync")
+    executor = replace(run.resolve(scheduler="sync"), workers=workers)
     counts = program.row_counts(given, None)
-    history, state = run_window(program.bind(given, counts, workers), executor, 4, updates, program.outputs[0])
+    history, state = program.run_steps(given, counts, executor, updates, 4)
     alone, own = [], given
     for _ in range(4):
         traced, *new = program.run(own, scheduler="sync")
@@ -94,9 +95,9 @@ def test_a_state_in_pieces_stays_in_pieces(monkeypatch: pytest.MonkeyPatch) -> N
     program, given = program_of(in_pieces), values()
     updates = dict(zip(program.parts.graph.inputs[1:], program.outputs[1:], strict=True))
     bound = program.bind(given, program.row_counts(given, None), 2)
-    graph, _, _ = lower_window(bound, "0123456789ab", 3, updates, program.outputs[0])
+    lowering, *_ = lower_window(bound, "0123456789ab", 3, updates, program.outputs[0])
     assert len(bound.shards["rows"]) > 1
-    assert not [key for key in graph if key[0].startswith("flowgraph-state")]
+    assert not [key for key in lowering.graph if key[0].startswith("flowgraph-state")]
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads"])

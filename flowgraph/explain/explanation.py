@@ -40,7 +40,7 @@ class StageCost:
     seconds: float
     """What its tasks take, added up; rough."""
     measured_seconds: float | None = None
-    """What its tasks took, added up, in the last run that was traced."""
+    """What its tasks took, added up, in the last run that was traced; of a training, in one of its steps."""
     measured_bytes: int | None = None
     """The bytes on its edges in that run."""
 
@@ -217,8 +217,8 @@ class _Explaining:
             sum(size for (_, taker), size in edges.items() if self.groups[taker] == name),
             outcome.peaks.get(name, 0),
             sum(costs[key].seconds for key in own),
-            sum(one.stop - one.start for one in spans) if spans else None,
-            sum(one.bytes_in for one in spans) if spans else None,
+            sum((one.stop - one.start) / one.steps for one in spans) if spans else None,
+            round(sum(one.bytes_in / one.steps for one in spans)) if spans else None,
         )
 
     def _spans(self, name: str) -> list[Span]:

@@ -7,7 +7,7 @@ shard 2   loop_0 ─┘                    └─ loop_1 ─┘
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -95,7 +95,7 @@ class Lowering(Tasks):
             return self.places[node]
         if node in self.stored:
             return replace(self.stored[node], axis=axis)
-        return Result((self._own_task(self._value(node), self.numbers[node]),))  # an output that is an input
+        return Result((self._own_task(self.value(node), self.numbers[node]),))  # an output that is an input
 
     def _own_task(self, value: Any, number: int) -> Any:
         """The key of a task that has `value`, an argument of tasks."""
@@ -103,11 +103,20 @@ class Lowering(Tasks):
             return value.key
         return self.task(self.key("output", number), whole_of, value)
 
-    def alone(self, node: Node) -> Result:
-        """Where an output of this step is found by who wants nothing else of it: with little else beside it."""
-        if self.beside.get(node, 0) <= BESIDE_BYTES:
-            return self._result(node, None)
-        return Result((self._value(node).key,))
+    def together(self, nodes: Sequence[Any]) -> Result:
+        """Where the values of tasks' arguments are found as one list: one result, of which the caller is told once."""
+        return Result((self.task(self.key("history", 0), whole_of, self.spec.List(*nodes)),))
+
+    def shares(self, meshes: Collection[str]) -> dict[str, int]:
+        """For the tasks of loops over `meshes` that read files or arrays: into how many shards each loop is cut.
+
+        Rows of other tasks are where these ran, and lanes have places of their own.
+        """
+        if any(source.tasks() for source in self.sources.values()):
+            return {}
+        loops = [one for one in self.bound.stages if isinstance(one, LoopStage) and not one.loop.lane]
+        shards = self.bound.shards
+        return {self._named(one.kernel.name): len(shards[one.loop.mesh]) for one in loops if one.loop.mesh in meshes}
 
     def rows_of_outputs(self) -> dict[Any, list[int]]:
         """For each output that lies in pieces, under (keys, item) of its `Result`: the lengths of the pieces."""
@@ -145,7 +154,7 @@ class Lowering(Tasks):
     def _new_state(self, node: Node, number: int) -> Any:
         if node in self.stored:
             return self.spec.TaskRef(self._joined_rows(node, self.stored[node], self.key("state", number)))
-        return self._value(node)
+        return self.value(node)
 
     def _joined_rows(self, node: Node, pieces: Result, key: Any) -> Any:
         """The key of a task that joins the pieces of `node`."""
@@ -153,9 +162,9 @@ class Lowering(Tasks):
         return self.single_key(replace(pieces, axis=axis), key)
 
     def _arguments(self, nodes: Sequence[Node]) -> Any:
-        return self.spec.List(*[self._value(node) for node in nodes])
+        return self.spec.List(*[self.value(node) for node in nodes])
 
-    def _value(self, node: Node) -> Any:
+    def value(self, node: Node) -> Any:
         """A whole value as an argument of tasks."""
         node = node.inputs[0] if is_whole_leaf(node) else node
         if node not in self.values:
@@ -189,7 +198,7 @@ class Lowering(Tasks):
         source = self.sources[node]
         # The parts of other sources are rows, and a state of a later step is the result of a task.
         if node in self.changed or (axis and not isinstance(source, Held | Derived)):
-            return self.spec.List(self.spec.List(self._value(node), start, stop, axis, source.type.shape))
+            return self.spec.List(self.spec.List(self.value(node), start, stop, axis, source.type.shape))
         return piece_arguments(source.pieces(start, stop, axis))
 
     def _loop(self, stage: LoopStage) -> None:
@@ -322,16 +331,14 @@ class Lowering(Tasks):
 
 def lower_window(
     bound: Bound, run: str, steps: int, updates: Mapping[Node, Node], traced: Node
-) -> tuple[dict[Any, Any], list[Result], list[Result]]:
-    """`steps` steps as one graph, each on the state of the one before: (graph, `traced` of each step, new state)."""
+) -> tuple[Lowering, Result, list[Result]]:
+    """`steps` steps as one graph, each on the state of the one before: (tasks, `traced` of all steps, new state)."""
     lowering = Lowering(bound, run)
     order = [node for node, _ in bound.outputs]
     history = []
     for step in range(steps):
+        if step:
+            lowering.advance(updates)
         results = dict(zip(order, lowering.lower(), strict=True))
-        if step == steps - 1:
-            history.append(results[traced])
-            break
-        history.append(lowering.alone(traced))
-        lowering.advance(updates)
-    return lowering.graph, history, [results[new] for new in updates.values()]
+        history.append(lowering.value(traced))
+    return lowering, lowering.together(history), [results[new] for new in updates.values()]

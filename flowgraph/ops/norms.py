@@ -10,9 +10,9 @@ import numpy as np
 from flowgraph.apply import convert
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.ops.decompositions import svdvals
-from flowgraph.ops.elementwise import abs as absolute, power, sqrt, square, where
+from flowgraph.ops.elementwise import abs as absolute, power, square, where
 from flowgraph.ops.least_squares import checked_rtol
-from flowgraph.ops.reduce import max, min, sum
+from flowgraph.ops.reduce import max, min, root, sum
 from flowgraph.ops.rules import common_float
 from flowgraph.ops.shape import expand_dims, transpose
 from flowgraph.tensor import Tensor
@@ -34,12 +34,6 @@ def _floats(x: Any) -> Tensor:
 def squares(x: Tensor) -> Tensor:
     """|x| ** 2, which is real."""
     return square(absolute(x) if x.dtype.kind == "c" else x)  # type: ignore[no-any-return]
-
-
-def root(total: Tensor, p: float) -> Tensor:
-    """The p-th root, with the gradient 0 where `total` is 0."""
-    safe = where(total == 0, 1, total)
-    return where(total == 0, 0, sqrt(safe) if p == 2 else power(safe, 1 / p))  # type: ignore[no-any-return]
 
 
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Tensor:

@@ -13,7 +13,7 @@ from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Call, Monoid, Op, define
 from flowgraph.ops import numerics, rules
 from flowgraph.ops.complex import conj
-from flowgraph.ops.elementwise import exp, sqrt, where
+from flowgraph.ops.elementwise import exp, power, sqrt, where
 from flowgraph.ops.rules import common_float
 from flowgraph.ops.scanning import cumulative_prod, summed_dtype, whole_axis
 from flowgraph.ops.shape import broadcast_like, expand_dims, size
@@ -277,14 +277,22 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return sum(x, axis=axes, keepdims=keepdims) / size(x, axes=axes, dtype=x.dtype)  # type: ignore[no-any-return]
 
 
+def root(total: Tensor, p: float) -> Tensor:
+    """The p-th root, with the gradient 0 where `total` is 0."""
+    safe = where(total == 0, 1, total)
+    return where(total == 0, 0, sqrt(safe) if p == 2 else power(safe, 1 / p))  # type: ignore[no-any-return]
+
+
 def std(x: Any, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Tensor:
     """The standard deviation over `axis`: the square root of `var`.
+
+    Its gradient at equal numbers is 0, as that of `norm` at 0 and as in PyTorch; TensorFlow and JAX give nan there.
 
     >>> import flowgraph as fg
     >>> float(fg.std(fg.constant([1.0, 3.0])))
     1.0
     """
-    return sqrt(var(x, axis=axis, keepdims=keepdims, correction=correction))  # type: ignore[no-any-return]
+    return root(var(x, axis=axis, keepdims=keepdims, correction=correction), 2)
 
 
 softmax = define(

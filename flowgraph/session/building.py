@@ -165,7 +165,8 @@ def gradients(
             nodes = [
                 [one.leaf, *one.reads] if isinstance(one, GraphVariable) else [convert(one).node] for one in sources
             ]
-            cut = {convert(one).node for one in tree.flatten(stop_gradients or [])}
+            stops = tree.flatten(stop_gradients or [])
+            cut = {(one._read() if isinstance(one, Variable) else convert(one)).node for one in stops}
             for one in sources:  # a gradient ends where a variable is read, even if it was assigned before
                 cut.update(one.reads if isinstance(one, GraphVariable) else ())
             records = [(node, node.inputs) for node in toposort([one.node for one in tensors]) if node not in cut]

@@ -16,7 +16,7 @@ from flowgraph.session.graphs import Graph
 from flowgraph.session.operation import Operation
 from flowgraph.state.variable import Variable
 from flowgraph.tensor import Tensor, shape_text, tensor_of
-from flowgraph.types import Dim, as_dtype, is_float, tensor_type
+from flowgraph.types import Dim, as_dtype, tensor_type
 
 
 class GraphKeys:
@@ -64,7 +64,7 @@ class GraphVariable(Variable):
             value = _initial(initial_value, dtype)
             self._check_shape(value, shape)
             self.type = tensor_type(value.shape, value.dtype)
-            self._node = make_input(self.type, "variable", full)
+            self._node, self._handle = make_input(self.type, "variable", full), None
             self.op: Operation = graph.adopt(self._node, "VariableV2")
             self.op.wanted, self.op.variable = f"{full}/", self
             self._start(value)
@@ -90,20 +90,6 @@ class GraphVariable(Variable):
     def leaf(self) -> Node:
         """The node of its value at the start of a run."""
         return self._node
-
-    def __flowgraph_tensor__(self) -> Tensor:
-        """Its value as a tensor: that at the start of a run, or what the operations assign that run before."""
-        trace = ACTIVE.traces[-1] if ACTIVE.traces else None
-        if trace is None:
-            tensor = tensor_of(self._node)
-        else:
-            tensor = trace.read(self)
-        if self.trainable and ACTIVE.tapes and is_float(self.type.dtype):
-            for tape in ACTIVE.tapes:
-                tape.watch_variable(tensor.node, self)
-        return tensor
-
-    value = read_value = _read = __flowgraph_tensor__
 
     def assign(self, value: Any, use_locking: Any = None, name: str | None = None, read_value: bool = True) -> Any:
         """The operation that replaces the value, as the tensor of the new one; without `read_value` as an operation.

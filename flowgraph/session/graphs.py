@@ -19,6 +19,7 @@ from flowgraph.errors import UsageError
 from flowgraph.graph import ITEM, Node
 from flowgraph.op import OPS
 from flowgraph.session.operation import Operation
+from flowgraph.state import Variable
 from flowgraph.tensor import Tensor, tensor_of
 
 _NOTHING: frozenset[Operation] = frozenset()
@@ -270,14 +271,13 @@ class Graph:
             return self.get_tensor_by_name(given) if ":" in given else self.get_operation_by_name(given)
         if isinstance(given, Tensor | Operation):
             return given
-        leaf = getattr(given, "__flowgraph_tensor__", None)
-        if leaf is None:
-            raise UsageError(
-                f"the element of a graph that {given!r:.200} stands for",
-                f"it is a {type(given).__name__}",
-                "Give a tensor, an operation, a variable, or the name of one.",
-            )
-        return leaf()
+        if isinstance(given, Variable):
+            return given._read()  # without a wish about its cut, which is an operation of its own
+        raise UsageError(
+            f"the element of a graph that {given!r:.200} stands for",
+            f"it is a {type(given).__name__}",
+            "Give a tensor, an operation, a variable, or the name of one.",
+        )
 
     def operation(self, given: Any) -> Operation:
         """The operation behind a tensor, a variable, an operation or a name; raises UsageError if it is not ours."""

@@ -9,7 +9,7 @@ has a Program from the caches of eager mode.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flowgraph.context import describe_line
@@ -120,7 +120,8 @@ class Plan:
                     "Feed values of which the result has the variable's shape.",
                 )
         graph = Graph(leaves, tuple([new[node] for node in self.outputs]))
-        return BINDINGS.get((structure(graph), recomputes()), lambda: compiled(graph))  # type: ignore[no-any-return]
+        found: Compiled = BINDINGS.get((structure(graph), recomputes()), lambda: compiled(graph))
+        return replace(found, graph=graph)  # whose lines errors name
 
     def _lengths(self, types: Sequence[TensorType]) -> dict[Dim, int]:
         """The lengths that were left open; raises ShapeError where what is fed does not agree."""

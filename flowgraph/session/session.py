@@ -22,10 +22,10 @@ from flowgraph.session.graph_variable import GraphVariable
 from flowgraph.session.graphs import Graph
 from flowgraph.session.operation import Operation
 from flowgraph.session.plan import Draw, Plan, fed_type
+from flowgraph.sources import type_of
 from flowgraph.state.function import value_of
 from flowgraph.state.variable import SEEDED, Variable
 from flowgraph.tensor import Tensor
-from flowgraph.types import TensorType, tensor_type
 
 
 class _Defaults(threading.local):
@@ -169,7 +169,7 @@ class Session:
             *[self._key(draw) for draw in plan.draws],
             *[node.memo if type(node) is not Shared else value_of(node) for node in plan.data],
         ]
-        entry = plan.bind(tuple([_type_of(one) for one in values]))
+        entry = plan.bind(tuple([type_of(one) for one in values]))
         outputs = entry.run(given, self._client, self._scheduler) if plan.outputs else []
         outputs = [one if isinstance(one, np.ndarray) else load(one, self._client, self._scheduler) for one in outputs]
         shared = {id(one) for one in given}
@@ -298,10 +298,6 @@ def _uninitialised(variable: Any) -> RunError:
         "it has no value in this session yet",
         "Run its initializer first: session.run(global_variables_initializer()).",
     )
-
-
-def _type_of(value: Any) -> TensorType:
-    return tensor_type(value.shape, value.dtype) if isinstance(value, np.ndarray) else value.type
 
 
 def _own(array: np.ndarray[Any, Any], shared: set[int]) -> np.ndarray[Any, Any]:

@@ -21,6 +21,7 @@ from flowgraph.sources.rows import (
     pieces,
     portable,
     resolve,
+    type_of,
 )
 from flowgraph.sources.streams import Reader, Stamp, StreamedPiece, Streams, segment
 
@@ -53,4 +54,5 @@ __all__ = [
     "resolve",
     "segment",
     "sending",
+    "type_of",
 ]

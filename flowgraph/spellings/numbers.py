@@ -152,7 +152,7 @@ def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = No
     """
     t = _floats(t)
     over = axes if axes is None or isinstance(axes, int) else listed(axes, "axes")
-    length = norms.root(sum(norms.squares(t), axis=over, keepdims=True), 2)
+    length = reduce.root(sum(norms.squares(t), axis=over, keepdims=True), 2)
     return t * clip_norm / maximum(length, clip_norm)  # type: ignore[no-any-return]
 
 
@@ -168,7 +168,7 @@ def global_norm(t_list: Sequence[Any], name: str | None = None) -> Tensor:
     totals = [sum(norms.squares(_floats(one))) for one in listed(t_list, "t_list") if one is not None]
     if not totals:
         raise UsageError("global_norm of no tensors", "there is nothing to measure", "Give at least one tensor.")
-    return norms.root(add_n(totals), 2)
+    return reduce.root(add_n(totals), 2)
 
 
 def clip_by_global_norm(

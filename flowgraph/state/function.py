@@ -61,10 +61,9 @@ class Traced:
         """What runs the graph, compiled when it is first asked for."""
         return compiled(self.graph)
 
-    def call(self, tensors: Sequence[Tensor], client: Any, scheduler: Any) -> Any:
+    def call(self, arguments: Sequence[Node], client: Any, scheduler: Any) -> Any:
         """Run the program: results as tensors, assignments committed together."""
-        nodes = [without_wishes(tensor)[0].node for tensor in tensors]
-        nodes += [variable._node for variable in self.variables]
+        nodes = [*arguments, *(variable._node for variable in self.variables)]
         values = [value_of(node) for node in nodes]
         values += [next_key() if node in self.drawn else value_of(node) for node in self.captured]
         since = self.since
@@ -95,17 +94,19 @@ class Traced:
             variable.assign(value)
         return self._rebuilt([tensor_of(new[node]) for node in self.outputs[: self.count]])
 
-    def like(self, tensors: Sequence[Tensor]) -> list[Any]:
+    def like(self, arguments: Sequence[Node]) -> list[Any]:
         """Values for the inputs of the program that stand for those of a call: sources as they are, no array's data."""
-        nodes = [*(tensor.node for tensor in tensors), *(v._node for v in self.variables), *self.captured]
-        return [
-            no_data(node.type) if node.memo is None or isinstance(node.memo, np.ndarray | np.generic) else node.memo
-            for node in nodes
-        ]
+        return list(map(like_of, [*arguments, *(v._node for v in self.variables), *self.captured]))
 
     def _rebuilt(self, tensors: Sequence[Tensor]) -> Any:
         rest = iter(tensors)
         return tree.map_structure(lambda one: next(rest) if one else None, self.structure)
+
+
+def like_of(node: Node) -> Any:
+    """What stands for the value of a node where nothing is run: a source as it is, but no array's data."""
+    known = node.memo is not None and not isinstance(node.memo, np.ndarray | np.generic)
+    return node.memo if known else no_data(node.type)
 
 
 def value_of(node: Node) -> Any:
@@ -145,21 +146,23 @@ class Function:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the Python function returns, as tensors."""
-        traced, tensors = self.traced(args, kwargs)
+        traced, tensors, nodes = self.traced(args, kwargs)
         symbolic = tracing() or any(tensor.node.symbolic for tensor in tensors)
         if symbolic or ACTIVE.tapes:
             return traced.splice(tensors)
-        return traced.call(tensors, self.client, self.scheduler)
+        return traced.call(nodes, self.client, self.scheduler)
 
-    def traced(self, args: Any, kwargs: Any) -> tuple[Traced, list[Tensor]]:
-        """The trace for the signature of these arguments, and the tensors among them."""
+    def traced(self, args: Any, kwargs: Any) -> tuple[Traced, list[Tensor], list[Node]]:
+        """The trace for the signature of these arguments, the tensors among them, and their nodes without wishes."""
         tensors: list[Tensor] = []
+        nodes: list[Node] = []
 
         def part(value: Any) -> Any:
             if _is_tensor_like(value):
                 tensor = convert(value)
+                inner, wishes = without_wishes(tensor)
                 tensors.append(tensor)
-                wishes = without_wishes(tensor)[1]
+                nodes.append(inner.node)
                 return (tensor.node.types[0], wishes) if wishes else tensor.node.types[0]
             return _hashable(value)
 
@@ -169,7 +172,7 @@ class Function:
         traced = self.traces.get(key)
         if traced is None:
             traced = self.traces[key] = Traced(self.python_function, args, kwargs)
-        return traced, tensors
+        return traced, tensors, nodes
 
     def program(self, *args: Any, **kwargs: Any) -> Any:
         """The Program that a call with these arguments would run; it knows the number of their rows."""
@@ -190,12 +193,12 @@ class Function:
 
     def _program(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """The program of a call on the rows of its arguments, and what stands for the values of its inputs."""
-        traced, tensors = self.traced(args, kwargs)
+        traced, _, nodes = self.traced(args, kwargs)
         entry = traced.entry
-        lengths = [length for tensor in tensors for length in tensor.node.type.shape]
+        lengths = [length for node in nodes for length in node.type.shape]
         if not all(isinstance(length, int) for length in lengths):  # of a function that is being traced
             return entry.program, None
-        values = entry.extended(traced.like(tensors))
+        values = entry.extended(traced.like(nodes))
         return entry.program.on(entry.program.row_counts(entry.program.parts_of(values), entry.rows)), values
 
     def __get__(self, instance: Any, owner: Any) -> Any:

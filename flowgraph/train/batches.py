@@ -105,3 +105,24 @@ def load(parts: Sequence[Any], order: np.ndarray[Any, Any] | None) -> np.ndarray
 def buffer_pieces(value: Any, buffer: Buffer) -> list[Any]:
     """The pieces of an array or source that a buffer holds."""
     return [piece for start, stop in buffer.intervals for piece in pieces(value, start, stop, 0)]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one array or source that a buffer holds, before they are read."""
+
+    pieces: list[Any]
+    buffer: Buffer
+
+    def load(self) -> np.ndarray[Any, Any]:
+        """The rows in the order of the batches."""
+        return load(self.pieces, self.buffer.order())
+
+
+def portable_part(value: Any) -> Any:
+    """A value as an argument of a task: an array, or [pieces, intervals, seed, rows] of a buffer of rows."""
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, Part):
+        return [value.pieces, value.buffer.intervals, value.buffer.seed, value.buffer.rows]
+    return [value.pieces(0, value.type.shape[0], 0), (), None, 0]

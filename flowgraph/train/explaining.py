@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from flowgraph.apply import convert
 from flowgraph.context import Hooks
 from flowgraph.explain import Explanation, explain
-from flowgraph.leaves import no_data
-from flowgraph.ops.shard import without_wishes
-from flowgraph.state import Variable
+from flowgraph.state import Variable, like_of
+from flowgraph.train.given import given
 from flowgraph.train.optimizers import Optimizer
 from flowgraph.train.step import Step
 
@@ -32,7 +28,8 @@ def explain_fit(
     """What one step of `fit` with these arguments will cost, as a table: see `Program.explain`. Nothing runs.
 
     The state of variables and optimizer is part of the step: its update is one of the stages. Where `fit` would make a
-    plan, for workers with little memory, this is the cost of that plan.
+    plan, for workers with little memory, this is the cost of that plan. What a step took in the last window that was
+    traced (see `tracing`) stands beside.
 
     >>> import numpy as np, flowgraph as fg
     >>> w = fg.Variable(0.0)
@@ -45,17 +42,12 @@ def explain_fit(
     >>> found.stages[-1].name
     'whole_1'
     """
-    parts = [without_wishes(convert(one)) for one in (data if isinstance(data, tuple | list) else (data,))]
-    given = [tensor.node for tensor, _ in parts]
+    nodes, wishes = given(data)
     variables = list(variables)
-    with Hooks.placed(loss, data, variables, optimizer, client if scheduler is None else scheduler):
-        step = Step(loss, [one.type for one in given], variables, optimizer, [wishes for _, wishes in parts])
+    with Hooks.placed(loss, data, variables, optimizer, client, scheduler):
+        step = Step(loss, [node.type for node in nodes], variables, optimizer, wishes)
         state, outside = step.inputs()
-        like = [
-            one.memo if one.memo is not None and not isinstance(one.memo, np.ndarray) else no_data(one.type)
-            for one in given
-        ]
-        rows = step.program.row_counts([*like, *state, *outside], step.entry.rows, of_inputs=False)
+        rows = step.program.row_counts([*map(like_of, nodes), *state, *outside], step.entry.rows, of_inputs=False)
         if batch_size is not None:
             rows |= dict.fromkeys(step.batch_meshes, batch_size)
         return explain(step.program, rows, workers, memory, None, client, scheduler)

@@ -14,27 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.apply import convert
 from flowgraph.context import Hooks
 from flowgraph.errors import DivergedError, ShapeError, UsageError
 from flowgraph.kernel import Kernel, Rows, clean
 from flowgraph.lower import lower_call, new_token
-from flowgraph.ops.shard import without_wishes
-from flowgraph.program import run_window
 from flowgraph.run import Executor, resolve
-from flowgraph.sources import Blocks, DaskRows, portable
-from flowgraph.state import Variable
-from flowgraph.train.batches import Batches, Buffer, buffer_pieces, load
+from flowgraph.sources import portable, type_of
+from flowgraph.state import Variable, value_of
+from flowgraph.train.batches import Batches, Buffer, Part, buffer_pieces, load, portable_part
+from flowgraph.train.given import given, held, row_count
 from flowgraph.train.optimizers import Optimizer
+from flowgraph.train.pace import Bar, Pace
 from flowgraph.train.step import Step
-from flowgraph.types import tensor_type
 from flowgraph.watch import get_watched, watching
 
 Array = np.ndarray[Any, Any]
-
-FIRST_WINDOW = 32
-WINDOW_SECONDS = 0.1
-"""Windows grow until they take about so long: often enough for a progress bar, long enough to cost nothing."""
 
 
 @dataclass(frozen=True)
@@ -113,18 +107,6 @@ class _Wish:
     seed: int
 
 
-@dataclass(frozen=True)
-class Part:
-    """The rows of one array or source that a buffer holds, before they are read."""
-
-    pieces: list[Any]
-    buffer: Buffer
-
-    def load(self) -> Array:
-        """The rows in the order of the batches."""
-        return load(self.pieces, self.buffer.order())
-
-
 def run_steps(kernel: Kernel, starts: Any, totals: Any, wanted: Any, parts: Any) -> tuple[Array, list[Any]]:
     """A window of steps in one call: (losses, new state). Runs here or as a task on a worker."""
     fed = []
@@ -138,33 +120,25 @@ def run_steps(kernel: Kernel, starts: Any, totals: Any, wanted: Any, parts: Any)
     return history, list(state)
 
 
-def _portable(value: Any) -> Any:
-    """A value as an argument of `run_steps`: an array, or [pieces, intervals, seed, rows] of a buffer of rows."""
-    if isinstance(value, np.ndarray):
-        return value
-    if isinstance(value, Part):
-        return [value.pieces, value.buffer.intervals, value.buffer.seed, value.buffer.rows]
-    return [value.pieces(0, value.type.shape[0], 0), (), None, 0]
-
-
 class _Fit:
     """One call of `fit`."""
 
     def __init__(
         self, loss: Any, data: Any, variables: Any, optimizer: Any, batches: _Wish, client: Any, scheduler: Any
     ) -> None:
-        self.values, wishes = _values(data)
-        self.rows = _row_count(self.values)
-        self.step = Step(loss, [_type(one) for one in self.values], list(variables), optimizer, wishes)
+        nodes, wishes = given(data)
+        self.values = list(map(value_of, nodes))
+        self.rows = row_count(self.values)
+        self.step = Step(loss, [type_of(one) for one in self.values], list(variables), optimizer, wishes)
         self.batches = None
         if batches.size is not None:
             if not self.values:
                 raise UsageError(f"batch_size={batches.size!r}", "there is no data to take batches of", "Leave it out.")
             self.batches = Batches(self.rows, batches.size, bool(batches.shuffle), batches.seed)
         self.executor: Executor = resolve(client, scheduler)
-        self.values = [_held(one, self.executor) for one in self.values]
+        self.values = [held(one, self.executor) for one in self.values]
         self.state, outside = self.step.inputs()
-        self.captured = [_held(one, self.executor) for one in outside]
+        self.captured = [held(one, self.executor) for one in outside]
         self._check_outside_rows()
 
     def _check_outside_rows(self) -> None:
@@ -174,7 +148,7 @@ class _Fit:
         for cut, value in zip(program.input_cuts[first:], values, strict=True):
             if cut is None or cut[1].mesh not in self.step.batch_meshes:
                 continue
-            count = _type(value).shape[cut[0]] // cut[1].times
+            count = type_of(value).shape[cut[0]] // cut[1].times
             if self.batches is not None or count != self.rows:
                 raise ShapeError(
                     f"to train on {self.rows} rows" + (" in batches" if self.batches is not None else ""),
@@ -189,8 +163,8 @@ class _Fit:
         began = time.perf_counter()
         losses: list[Array] = []
         done = 0
-        with self._reachable(), _Bar(progress, total) as bar:
-            for own in self._windows(total, _Pace(window)):
+        with self._reachable(), Bar(progress, total) as bar:
+            for own in self._windows(total, Pace(window)):
                 self._check(own, done)
                 losses.append(own)
                 self.step.commit(self.state)
@@ -230,7 +204,7 @@ class _Fit:
         remedy = "Lower the learning rate, or scale the data; the variables are as they were before this window."
         raise DivergedError("to train", found, remedy)
 
-    def _windows(self, total: int, pace: _Pace) -> Iterator[Array]:
+    def _windows(self, total: int, pace: Pace) -> Iterator[Array]:
         """The losses of each window; `state` moves on with it."""
         batches = self._batches() if self.batches is not None else self._same_batch(total)
         for values, starts, size in batches:
@@ -270,8 +244,8 @@ class _Fit:
             return self._window_in_one(values, starts, counts)
         if self.batches is None:
             return self._window_over_shards(values, len(starts), counts)
-        held = [one.load() if isinstance(one, Part) else one for one in values]
-        return np.concatenate([self._window_over_shards([v[s : s + size] for v in held], 1, counts) for s in starts])
+        loaded = [one.load() if isinstance(one, Part) else one for one in values]
+        return np.concatenate([self._window_over_shards([v[s : s + size] for v in loaded], 1, counts) for s in starts])
 
     def _window_in_one(self, values: Sequence[Any], starts: Sequence[int], counts: Any) -> Array:
         program = self.step.program
@@ -281,129 +255,20 @@ class _Fit:
             (None if cut is None else (cut[0], cut[1].times), node.type.dtype)
             for node, cut in zip(program.parts.graph.inputs, program.input_cuts, strict=True)
         ]
-        parts = [*(_portable(one) for one in values), *self.state, *(_portable(one) for one in self.captured)]
+        parts = [*map(portable_part, values), *self.state, *map(portable_part, self.captured)]
         arguments = (kernel, list(starts), totals, wanted, parts)
         if self.executor.shares_memory and not watching() and not any(one.tasks() for one in self._sources()):
             history, self.state = run_steps(*arguments)
         else:
             graph, key = lower_call(run_steps, arguments, "window", new_token(), self._sources())
-            ((history, self.state),) = get_watched(self.executor, graph, [key])[0]
+            ((history, self.state),), spans = get_watched(self.executor, graph, [key])
+            program.note(spans, lambda key: "program", len(starts))
         return history
 
     def _sources(self) -> list[Any]:
         return [one for one in (*self.values, *self.captured) if not isinstance(one, np.ndarray)]
 
     def _window_over_shards(self, values: Sequence[Any], count: int, counts: Any) -> Array:
-        bound = self.step.program.bind([*values, *self.state, *self.captured], counts, self.executor.workers)
-        traced = self.step.program.outputs[0]
-        history, self.state = run_window(bound, self.executor, count, self.step.updates, traced)
+        given = [*values, *self.state, *self.captured]
+        history, self.state = self.step.program.run_steps(given, counts, self.executor, self.step.updates, count)
         return np.array(history, np.float64)
-
-
-class _Pace:
-    """Chooses how many steps a window has, from how long the last ones took.
-
-    What a run costs by itself, however many steps it has, shows where the number of steps has just changed. A window
-    takes a few times as long: on a busy cluster this can be a second, and shorter windows would only make it worse.
-    """
-
-    def __init__(self, steps: int | None) -> None:
-        self.fixed = steps is not None
-        self.steps = steps if steps is not None else FIRST_WINDOW
-        self._began = 0.0
-        self._count = self.steps
-        self._before: tuple[int, float] | None = None
-        self._overhead = 0.0
-
-    def of(self, count: int) -> _Pace:
-        """A context for a window of `count` steps."""
-        self._count = count
-        return self
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        if not self.fixed and self._count == self.steps:  # the last window of a buffer may have fewer
-            self._adapt(time.perf_counter() - self._began)
-
-    def _adapt(self, seconds: float) -> None:
-        if self._before is not None and self._before[0] != self.steps:
-            count, took = self._before
-            a_step = max((seconds - took) / (self.steps - count), 0.0)
-            self._overhead = max(min(seconds, took) - a_step * min(self.steps, count), 0.0)
-        first, self._before = self._before is None, (self.steps, seconds)
-        wanted = max(WINDOW_SECONDS, 3 * self._overhead)
-        if seconds > wanted * 2 and self.steps > 1:
-            self.steps //= 2
-        elif seconds < wanted / 2 or (first and seconds < wanted * 2):  # the second window has to be another
-            self.steps *= 2
-
-
-class _Bar:
-    """A progress bar, a callback, or nothing."""
-
-    def __init__(self, progress: Any, total: int) -> None:
-        self.progress, self.total = progress, total
-        self.bar: Any = None
-
-    def __enter__(self) -> _Bar:
-        if self.progress is True:
-            from tqdm.auto import tqdm
-
-            self.bar = tqdm(total=self.total, unit="step")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def update(self, done: int, loss: float) -> None:
-        """Show that `done` steps are done."""
-        if self.bar is not None:
-            self.bar.set_postfix(loss=f"{loss:.6g}", refresh=False)
-            self.bar.update(done - self.bar.n)
-        elif callable(self.progress):
-            self.progress(done, loss)
-
-
-def _values(data: Any) -> tuple[list[Any], list[Any]]:
-    """The arrays and sources of the data, computed if they are tensors that wait, and wishes about their cuts."""
-    values, wishes = [], []
-    for one in data if isinstance(data, tuple | list) else (data,):
-        tensor, own = without_wishes(convert(one))
-        if tensor.node.memo is None:
-            tensor.numpy()
-        values.append(tensor.node.memo)
-        wishes.append(own)
-    return values, wishes
-
-
-def _held(value: Any, executor: Executor) -> Any:
-    """`value`, with the chunks that Dask tasks give computed once and kept: every step reads them again."""
-    if not isinstance(value, DaskRows) or not value.type.shape:
-        return value
-    if executor.hold is None:
-        return Blocks([np.asarray(one) for one in executor.get(value.tasks(), value.keys)])
-    futures = executor.hold(value.tasks(), value.keys)
-    return DaskRows(value.keys, value.lengths, value.type, dict(zip(value.keys, futures, strict=True)))
-
-
-def _type(value: Any) -> Any:
-    return tensor_type(value.shape, value.dtype) if isinstance(value, np.ndarray) else value.type
-
-
-def _row_count(values: Sequence[Any]) -> int:
-    counts = []
-    for value in values:
-        shape = _type(value).shape
-        if not shape:
-            raise ShapeError("data for fit", "a scalar has no rows", "Give arrays with one row a sample.")
-        counts.append(shape[0])
-    if len(set(counts)) > 1:
-        raise ShapeError(
-            "data for fit", f"its parts have {', '.join(map(str, counts))} rows", "Give parts with equally many rows."
-        )
-    if counts and counts[0] == 0:
-        raise ShapeError("data for fit", "it has no rows", "Give at least one row.")
-    return counts[0] if counts else 0

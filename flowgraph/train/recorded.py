@@ -53,7 +53,7 @@ def step_of(optimizer: Updates, tape: GradientTape, target: Any, variables: Sequ
         return False
     if not tape.saw_each_once(variables) or len({variable.dtype for variable in variables}) != 1:
         return False
-    run = cone([target.node])
+    run = cone([target.node], {variable._node for variable in variables})
     number = {node: index for index, node in enumerate(run.leaves)}
     places = tuple([number.get(variable._node, -1) for variable in variables])
     if -1 in places or not tape.recorded_all(run.order, number):

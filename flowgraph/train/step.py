@@ -124,9 +124,8 @@ class Step:
         self.counter = make_input(STEP_TYPE, "variable", "step")
         self.groups = _groups(variables, optimizer, packed=optimizer.pieces == 1)
         graph, keys = self._traced(loss)
-        if optimizer.pieces == 1 and is_spread(
-            graph
-        ):  # what is cut or has a place of its own is packed with nothing else
+        # What is cut or has a place of its own is packed with nothing else.
+        if optimizer.pieces == 1 and is_spread(graph):
             self.groups = _groups(variables, optimizer, packed=False)
             graph, keys = self._traced(loss)
         first = len(self.batch)

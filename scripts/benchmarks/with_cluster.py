@@ -85,7 +85,7 @@ def _graph_figure(data: Data, threads: int, figure: Callable[[Mapping[Any, Any]]
 
     def noted(*given: Any) -> Any:
         lowered = lower(*given)
-        found.append(figure(lowered[0]))
+        found.append(figure(lowered[0].graph))
         return lowered
 
     def run() -> Results:
