@@ -110,7 +110,7 @@ class Runs:
     """One optimised program, and how it is run."""
 
     def __init__(self, case: Case) -> None:
-        self.feeds = case.feeds
+        self.case, self.feeds = case, case.feeds
         self.entry = compiled(case.graph, False)
         self.program = Program(self.entry.graph)
 
@@ -120,7 +120,8 @@ class Runs:
         return [np.asarray(one) for one in self.program.run(self.feeds, rows=self.entry.rows, **where)]
 
 
-def check_meaning(case: Case) -> None:
+def check_meaning(runs: Runs) -> None:
+    case = runs.case
     expected = interpret(case.graph, case.feeds)
     tolerance = 1e-3 if case.feeds[0].dtype == np.float32 else 1e-9
     optimised = optimise(case.graph)
@@ -130,14 +131,13 @@ def check_meaning(case: Case) -> None:
     for found in (interpret(optimised, case.feeds), [join.of(pieces) for join in cut.outputs]):
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
-    for one, other in zip(Runs(case).run(1), expected, strict=True):
+    for one, other in zip(runs.run(1), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
-def check_bits(case: Case, *places: dict[str, Any]) -> None:
-    runs = Runs(case)
+def check_bits(runs: Runs, *places: dict[str, Any]) -> None:
     expected = runs.run(1, scheduler="synchronous")
-    for cut in case.cuts:
+    for cut in runs.case.cuts:
         for place in places:
             for one, other in zip(runs.run(cut, **place), expected, strict=True):
                 assert one.tobytes() == other.tobytes(), f"{cut} {place}"
@@ -149,8 +149,19 @@ RELAXED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 @settings(max_examples=200, suppress_health_check=RELAXED)
 @given(cases())
 def test_random_programs_on_threads(case: Case) -> None:
-    check_meaning(case)
-    check_bits(case, {"scheduler": "threads"}, {"scheduler": "synchronous"})
+    runs = Runs(case)
+    check_meaning(runs)
+    check_bits(runs, {"scheduler": "threads"}, {"scheduler": "synchronous"})
+
+
+def test_an_axis_is_not_cut_whose_length_is_open_where_it_is_read() -> None:
+    """Of no rows and five columns it is the columns that are opened, and they meet the five columns of a cut weight."""
+    x = make_input(tensor_type((0, WIDTH), np.float32), "data", "x")
+    w = make_input(tensor_type((WIDTH, WIDTH), np.float32), "variable", "w")
+    x.symbolic = w.symbolic = True
+    h = fg.tanh(tensor_of(x) @ fg.ops.shard.shard_op(tensor_of(w), axes=((1, "a", 2),))) * tensor_of(x)
+    feeds = [np.zeros((0, WIDTH), np.float32), np.ones((WIDTH, WIDTH), np.float32)]
+    check_meaning(Runs(Case(Graph((x, w), (h.node,)), feeds, [1])))
 
 
 def test_lanes_without_rows() -> None:
@@ -159,7 +170,7 @@ def test_lanes_without_rows() -> None:
     with fg.pipeline_stage(0):
         h = fg.tanh(tensor_of(x))
     graph = Graph((x,), (fg.sum(h).node, h.node))
-    check_bits(Case(graph, [np.zeros((0, WIDTH), np.float32)], [1, 3, (0, 0)]), {"scheduler": "threads"})
+    check_bits(Runs(Case(graph, [np.zeros((0, WIDTH), np.float32)], [1, 3, (0, 0)])), {"scheduler": "threads"})
 
 
 @pytest.mark.cluster
@@ -169,10 +180,10 @@ def test_lanes_without_rows() -> None:
 @given(case=cases())
 def test_random_programs_on_a_cluster(cluster: Any, case: Case) -> None:
     case.cuts = case.cuts[:1]  # runs there are slow; threads see all layouts
-    check_bits(case, {"client": cluster})
+    check_bits(Runs(case), {"client": cluster})
 
 
 @settings(max_examples=3, suppress_health_check=RELAXED)
 @given(cases())
 def test_random_programs_in_processes(case: Case) -> None:
-    check_bits(case, {"scheduler": "processes"})
+    check_bits(Runs(case), {"scheduler": "processes"})

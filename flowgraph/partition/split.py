@@ -141,13 +141,17 @@ def splittable(node: Node, binding: Binding) -> frozenset[str]:
     """The factors of `node` along which it may become several nodes.
 
     Not where the kernel asks for its place in the whole, holds a graph of its own or gives several results: such nodes
-    work on the whole. Nor along a factor of length 1, which would stretch to the length of a piece.
+    work on the whole. Nor along a factor of length 1, which would stretch to the length of a piece, or one whose length
+    is open in an operand, though another operand tells it: rows are cut by another rule.
     """
     if is_placed(node.op) or len(node.types) > 1 or any(isinstance(value, Body) for _, value in node.attrs):
         return frozenset()
     legal = legal_factors(node, binding) - binding.running()
     if not isinstance(node.op.combine, str):
         legal -= binding.contracted()
+    for operand, axes in zip(node.inputs, binding.operands, strict=True):
+        for length, axis in zip(operand.type.shape, axes, strict=True):
+            legal -= frozenset() if isinstance(length, int) else frozenset(axis.factors)
     return frozenset(one for one in legal if isinstance(binding.sizes[one], int) and binding.sizes[one] != 1)
 
 
