@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from .data import FEATURES, Array, Data, Results, results
+from .memory import limited
 
 Run = Callable[[], Results]
 LIMIT = 1_500_000_000
-"""The bytes of memory that a process may take, data and stacks, when the data are written."""
+"""The bytes of memory that a process may take, once the data are written."""
 CHUNK_ROWS = {"zarr": 1 << 16, "parquet": 1 << 20}
 """The rows of a chunk of 8 MB, and of a row group as pyarrow cuts them if nobody tells."""
 
@@ -63,14 +63,6 @@ def _write_parquet(path: Path, rows: int) -> None:
             writer.write_table(pyarrow.table(list(np.ascontiguousarray(block.T)), names))
 
 
-def _limit() -> None:
-    """From now on, this process has no more than LIMIT. Only Linux and macOS can."""
-    if os.name == "posix":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
-
-
 def out_of_core(data: Data, threads: int) -> Run:
     """A traced function of a tensor of the file."""
     import flowgraph as fg
@@ -78,8 +70,8 @@ def out_of_core(data: Data, threads: int) -> Run:
     from .losses import gradients, linear_loss
 
     path = write(data)
-    _limit()
-    return gradients(linear_loss, data, fg.read_zarr(path) if data.format == "zarr" else fg.read_parquet(path))
+    X = fg.read_zarr(path) if data.format == "zarr" else fg.read_parquet(path)
+    return limited(LIMIT, gradients(linear_loss, data, X[: 1 << 16]), gradients(linear_loss, data, X))
 
 
 def _decoders(data: Data, path: Path) -> tuple[int, Callable[[int], Any]]:
@@ -102,7 +94,6 @@ def _decoders(data: Data, path: Path) -> tuple[int, Callable[[int], Any]]:
 def out_of_core_decode(data: Data, threads: int) -> Run:
     """The library of the format alone: chunks in turn on each thread, as they are decoded, and let go of."""
     path = write(data)
-    _limit()
     count, decode = _decoders(data, path)
     pool = ThreadPoolExecutor(threads)
 
@@ -114,13 +105,12 @@ def out_of_core_decode(data: Data, threads: int) -> Run:
         list(pool.map(own, [range(count * n // threads, count * (n + 1) // threads) for n in range(threads)]))
         return {}
 
-    return run
+    return limited(LIMIT, lambda: list(pool.map(decode, [0] * threads)), run)
 
 
 def by_hand(data: Data, threads: int) -> Run:
     """numpy, chunk after chunk, with the gradients of a linear model written down."""
     path = write(data)
-    _limit()
     count, decode = _decoders(data, path)
 
     def rows(number: int) -> Array:
@@ -138,4 +128,4 @@ def by_hand(data: Data, threads: int) -> Run:
             slopes[1] += r.sum(0)
         return results(loss / data.count, [2 * one / data.count for one in slopes])
 
-    return run
+    return limited(LIMIT, lambda: rows(0), run)
