@@ -14,7 +14,8 @@ Contenders take turns: A B C, A B C, ...; a turn is a call that does not count, 
 the median of the turns. All use the same processors (two, `--threads`) and so many threads. Compare ratios within a
 run, not times between runs, and use a machine on which nothing else runs: "spread" says how far the turns of one
 contender lie apart. The data of all contenders of a case are in memory together: up to 16 GB for `linear` with
-everybody, less with `--contenders`.
+everybody, less with `--contenders`. `out_of_core` writes two times 6 GB, one after the other, to a temporary folder
+(TMPDIR tells where) and removes them; less with `--scale`.
 
 Exit status: 0; 1 if a contender failed or results differ; a missed target is a finding, no failure.
 """

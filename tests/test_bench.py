@@ -13,7 +13,7 @@ import pytest
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 JOBS = "linear logistic mlp_small mlp_wide three_loops memory small_steps minibatch compile".split()
-JOBS += "processes cluster_step lowering simulated".split()
+JOBS += "processes cluster_step out_of_core lowering simulated".split()
 
 
 def bench(*given: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -61,7 +61,7 @@ def test_the_list_names_every_job() -> None:
 def test_a_job_runs_and_agrees_with_numpy(job: str, tmp_path: Path) -> None:
     file = tmp_path / "found.json"
     done = bench(
-        *("--jobs", job, "--contenders", "flowgraph,numpy,read", "--scale", "0.001", "--rounds", "1"),
+        *("--jobs", job, "--contenders", "flowgraph,numpy,read,decode", "--scale", "0.001", "--rounds", "1"),
         *("--json", str(file), "--markdown"),
     )
     assert done.returncode == 0, done.stdout + done.stderr

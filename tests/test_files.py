@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import pickle
@@ -161,6 +162,27 @@ def test_a_shard_reads_few_row_groups_and_holds_a_tile(tmp_path: Path, monkeypat
     assert 2 <= len(opened) <= 8
     assert all(row % 32 == 0 for row, _ in opened)  # no shard begins behind the beginning of a row group
     assert largest[0] == TILE
+
+
+def test_a_reader_that_stops_early_lets_go_of_what_it_decoded(tmp_path: Path) -> None:
+    """At once: it waited for the collector of cycles, with the batches and pages of its shard."""
+    (piece,) = fg.read_parquet(write(tmp_path / "x.parquet")).node.memo.parts
+    gc.disable()
+    try:
+        before = pa.total_allocated_bytes()
+        reader = piece.open(3)
+        reader.take(np.empty((2, X.shape[1]), np.float32))
+        assert pa.total_allocated_bytes() > before
+        del reader
+        assert pa.total_allocated_bytes() == before
+    finally:
+        gc.enable()
+
+
+def test_columns_are_put_together_in_blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(parquet, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(parquet, "BLOCK_ROWS", 7)
+    np.testing.assert_array_equal(fg.read_parquet(write(tmp_path / "x.parquet")).numpy(), X)
 
 
 def test_shards_end_behind_chunks() -> None:

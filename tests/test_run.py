@@ -27,8 +27,9 @@ from dask.local import get_sync
 from jobs import JOBS, LAYOUTS, ROWS, X, Y, bits, linear, uneven
 
 import flowgraph as fg
-from flowgraph import eager, errors, lower, machine, program, run, schedule
+from flowgraph import eager, errors, lower, machine, program, run, schedule, sources
 from flowgraph.graph import Graph, Node
+from flowgraph.sources import files
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -284,6 +285,20 @@ def test_files_go_after_a_run_and_a_held_array_keeps_its_own(cluster: Client, he
         assert file.stat().st_size > 30_000 * 5 * 4
     del x
     assert list(here.glob("flowgraph-*")) == []
+
+
+@pytest.mark.cluster
+def test_a_traced_function_writes_its_arguments_once(cluster: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It wrote the file of a large argument anew in every call."""
+    written: list[int] = []
+    monkeypatch.setattr(sources.rows, "write", lambda *given: (written.append(1), files.write(*given)))
+    x = fg.asarray(np.ones((30_000, 5), np.float32))
+    function = fg.function(lambda one: (fg.sum(one), one), client=cluster)
+    for _ in range(3):
+        total, same = function(x)
+        assert float(total) == 150_000
+        np.testing.assert_array_equal(same.numpy(), x.numpy())
+    assert len(written) == 1
 
 
 @pytest.fixture

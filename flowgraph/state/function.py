@@ -20,6 +20,7 @@ from flowgraph.leaves import Shared, no_data
 from flowgraph.mesh import current_mesh
 from flowgraph.ops.random import next_key
 from flowgraph.ops.shard import with_wishes, without_wishes
+from flowgraph.sources import held_by, in_memory
 from flowgraph.state.variable import Trace, Variable, is_drawn, trace_into, tracing
 from flowgraph.tensor import Tensor, tensor_of
 
@@ -64,13 +65,13 @@ class Traced:
     def call(self, arguments: Sequence[Node], client: Any, scheduler: Any) -> Any:
         """Run the program: results as tensors, assignments committed together."""
         nodes = [*arguments, *(variable._node for variable in self.variables)]
-        values = [value_of(node) for node in nodes]
-        values += [next_key() if node in self.drawn else value_of(node) for node in self.captured]
+        values = [held_by(node, value_of(node)) for node in nodes]
+        values += [next_key() if node in self.drawn else held_by(node, value_of(node)) for node in self.captured]
         since = self.since
         for node in nodes:
             since = min(since, node.since)
-        results = self.entry.run(values, client, scheduler)
-        given = set(map(id, values))
+        results = [in_memory(one) for one in self.entry.run(values, client, scheduler)]
+        given = {id(in_memory(one)) for one in values}
         results = [one.copy() if id(one) in given else one for one in results]  # it may be the caller's array
         for variable, value in zip(self.updates, results[self.count :], strict=True):
             variable.set(value)

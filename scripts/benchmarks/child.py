@@ -12,20 +12,18 @@ Instead of an answer to the first word there may come {"missing": module}. Error
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from . import memory
+
 HEAD = 4
 
 
@@ -85,12 +83,12 @@ class _Contender:
         self.make(self.data.head(max(len(self.data.X) // 10, 1)), threads)()
         run = self.make(self.data, threads)
         gc.collect()
-        _trim()
-        exact = _reset_peak()
-        before = _status("VmRSS") if exact else _highest()
+        memory.trim()
+        exact = memory.reset_peak()
+        before = memory.taken() if exact else memory.peak()
         for _ in range(2):
             found = run()
-        peak = _status("VmHWM") if exact else _highest()
+        peak = memory.peak()
         about = {"versions": versions(self.task["needs"]), "blas": blas()}
         return {"bytes": max(peak - before, 0), "exact": exact, "found": digest(found), **about}
 
@@ -131,34 +129,6 @@ def blas() -> str:
         for one in threadpool_info()
         if one["user_api"] == "blas" and "numpy" in one["filepath"]
     )
-
-
-def _trim() -> None:
-    """Give what was freed back to the system, so that it does not hide a peak."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):
-        return
-
-
-def _reset_peak() -> bool:
-    """Make the peak what is taken now. Not every system can."""
-    try:
-        CLEAR.write_text("5", encoding="ascii")
-    except OSError:
-        return False
-    return True
-
-
-def _status(name: str) -> int:
-    """A size from the process's status, in bytes."""
-    (line,) = (line for line in STATUS.read_text(encoding="ascii").splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024
-
-
-def _highest() -> int:
-    """The highest resident size so far; macOS gives bytes, others kilobytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,11 @@ class Data:
     steps: int = 1
     """How many steps one call makes; times are divided by it."""
     count: int = 0
-    """How many shards, or workers of a simulated cluster."""
+    """How many shards, or workers of a simulated cluster, or rows on disk."""
+    format: str = ""
+    """Of the rows on disk."""
+    folder: Path = Path()
+    """Where they are: in the folder of the case, which all its contenders share."""
 
     def head(self, rows: int) -> Data:
         """The same with the first rows alone; no copy."""
@@ -38,6 +45,19 @@ def results(loss: Any, gradients: Any) -> Results:
     """The loss, if there is one, and the gradients or trained parameters, under names."""
     named = {f"array {number}": one for number, one in enumerate(gradients, 1)}
     return named if loss is None else {"loss": loss, **named}
+
+
+def additions(data: Data, x: Any, y: Any) -> Callable[[], Results]:
+    """A call that adds `y` to `x` again and again, in pieces that are let go of."""
+
+    def run() -> Results:
+        for start in range(0, data.steps, 500):
+            value = x
+            for _ in range(min(500, data.steps - start)):
+                value = value + y
+        return {}
+
+    return run
 
 
 def _features(rng: np.random.Generator, rows: int) -> Array:
@@ -99,6 +119,20 @@ small_eager = small_call = small_node = small_steps
 
 
 processes = mlp
+
+
+def out_of_core(rows: int, format: str) -> Data:
+    """Rows that are on disk, and a linear model of the number 1; both are written by the first contender."""
+    parameters = [np.full((FEATURES, 1), 0.1, np.float32), np.zeros(1, np.float32)]
+    folder = Path(tempfile.gettempdir())
+    return Data(
+        np.empty((0, FEATURES), np.float32),
+        np.ones((), np.float32),
+        parameters,
+        count=rows,
+        format=format,
+        folder=folder,
+    )
 
 
 def cluster_step(steps: int) -> Data:

@@ -30,6 +30,7 @@ _TENSORFLOW = ("tensorflow", "tensorflow-cpu", "keras")
 CONTENDERS: Mapping[str, Contender] = {
     "flowgraph": Contender("flowgraph", ("flowgraph", "numpy", "dask"), peer=False),
     "read": Contender("numpy", ("numpy",), suffix="_read", peer=False),
+    "decode": Contender("files", ("zarr", "pyarrow", "numpy"), suffix="_decode", peer=False),
     "numpy": Contender("numpy", ("numpy",)),
     "torch": Contender("torch", ("torch",), "peers"),
     "jax": Contender("jax", ("jax", "jaxlib"), "peers"),
@@ -82,7 +83,7 @@ class Target(NamedTuple):
         if self.kind == "at most":
             return f"at most {self.number * unit.factor:g} {unit.name}"
         if self.kind == "within":
-            return f"at most {self.number:g}x the time of {self.of}"
+            return f"at most {self.number:.3g}x the time of {self.of}"
         return f"faster than {self.of}" if self.number == 1 else f"at least {self.number:g}x faster than {self.of}"
 
     def judge(self, own: float, other: float) -> tuple[float, bool]:
@@ -289,6 +290,17 @@ CLUSTER_STEP = (
         unit=MILLISECONDS,
     ),
 )
+OUT_OF_CORE = tuple(
+    Case(
+        f"out_of_core_{format}",
+        f"linear regression, {{rows:,}} x 32 in {format} on disk, in a process of 1.5 GB: loss and gradients",
+        "out_of_core",
+        ("flowgraph", "decode", "numpy"),
+        {"rows": 47_000_000, "format": format},
+        (within(1 / 0.7, "decode"),),
+    )
+    for format in ("zarr", "parquet")
+)
 _SHARDS = (1, 10, 100, 1_000, 10_000)
 LOWERING = (
     *(
@@ -366,6 +378,7 @@ JOBS: Mapping[str, tuple[Case, ...]] = {
     "compile": COMPILE,
     "processes": (PROCESSES,),
     "cluster_step": CLUSTER_STEP,
+    "out_of_core": OUT_OF_CORE,
     "lowering": LOWERING,
     "simulated": SIMULATED,
 }

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .jobs import BEST_PEER, CONTENDERS, Case, Target
@@ -34,6 +34,8 @@ class Options:
     scale: float = 1.0
     turn_seconds: float = 0.2
     """A turn calls again until it has taken about so long."""
+    folder: str = ""
+    """For temporary files: one for each case, in TMPDIR or where the system has them; it is removed after the case."""
 
     @property
     def threads(self) -> int:
@@ -120,7 +122,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env=child_environment(options.threads),
+            env=child_environment(options.threads) | {"TMPDIR": options.folder},
             text=True,
         )
 
@@ -164,7 +166,8 @@ def measure(case: Case, names: Sequence[str], options: Options, say: Callable[[s
     """Run `case` with those of its contenders that are in `names`."""
     outcome = Outcome(case)
     wanted = [name for name in case.contenders if name in names]
-    (_times if case.measure == "time" else _once)(outcome, wanted, options, say)
+    with tempfile.TemporaryDirectory(prefix="flowgraph-bench-", ignore_cleanup_errors=True) as folder:
+        (_times if case.measure == "time" else _once)(outcome, wanted, replace(options, folder=folder), say)
     compare(outcome.entries)
     return outcome
 

@@ -15,6 +15,7 @@ from flowgraph import eager, program
 from flowgraph.lower import Lowering, new_token
 
 from .data import Data, Results, results
+from .losses import gradients, tanh_loss
 from .simulation import Model, step_seconds
 
 Run = Callable[[], Results]
@@ -27,11 +28,6 @@ def start(threads: int) -> Any:
     return Client(LocalCluster(n_workers=threads, threads_per_worker=1, dashboard_address=None))
 
 
-def _loss(parameters: Any, X: Any, y: Any) -> Any:
-    W1, b1, W2, b2, W3, b3 = parameters
-    return fg.mean(fg.square(fg.tanh(fg.tanh(X @ W1 + b1) @ W2 + b2) @ W3 + b3 - y))
-
-
 def processes(data: Data, threads: int) -> Run:
     """One call of a traced function, on processes of one thread."""
     start(threads)
@@ -40,14 +36,7 @@ def processes(data: Data, threads: int) -> Run:
 
 def processes_threads(data: Data, threads: int) -> Run:
     """The same on the threads of this process."""
-    step = fg.function(fg.value_and_grad(_loss))
-    X, y, parameters = fg.asarray(data.X), fg.asarray(data.y), tuple(data.parameters)
-
-    def run() -> Results:
-        value, gradients = step(parameters, X, y)
-        return results(value.numpy(), [one.numpy() for one in gradients])
-
-    return run
+    return gradients(tanh_loss, data)
 
 
 def cluster_step(data: Data, threads: int) -> Run:
@@ -64,7 +53,7 @@ def _fit(data: Data, threads: int, client: Any, scheduler: Any = None) -> Run:
     def run() -> Results:
         variables = [fg.Variable(one) for one in data.parameters]
         history = fg.fit(
-            lambda X, y: _loss(variables, fg.shard(X, rows=threads), y),
+            lambda X, y: tanh_loss(variables, fg.shard(X, rows=threads), y),
             (data.X, data.y),
             variables=variables,
             optimizer=fg.keras.optimizers.Adam(1e-3, epsilon=1e-8),
@@ -147,8 +136,8 @@ def _nothing(*given: Any) -> None:
 def lowering(data: Data, threads: int) -> Run:
     """From a compiled program and its data to the tasks of one run."""
     X = fg.shard(fg.asarray(data.X), rows=data.count)
-    value, gradients = fg.value_and_grad(_loss)(tuple(map(fg.asarray, data.parameters)), X, fg.asarray(data.y))
-    cone = eager.cone([value.node, *(one.node for one in gradients)])
+    value, slopes = fg.value_and_grad(tanh_loss)(tuple(map(fg.asarray, data.parameters)), X, fg.asarray(data.y))
+    cone = eager.cone([value.node, *(one.node for one in slopes)])
     entry = eager.compiled(eager.detached(cone))
     values = [node.memo for node in cone.leaves]
     rows = entry.program.row_counts(values, entry.rows)
@@ -166,7 +155,7 @@ def planning(data: Data, threads: int) -> Run:
     """From a loss to the stages of loss and gradients, for so many shards."""
 
     def run() -> Results:
-        step = fg.function(fg.value_and_grad(lambda given, X, y: _loss(given, fg.shard(X, rows=data.count), y)))
+        step = fg.function(fg.value_and_grad(lambda given, X, y: tanh_loss(given, fg.shard(X, rows=data.count), y)))
         assert step.program(tuple(data.parameters), data.X, data.y).stages
         return {}
 

@@ -10,7 +10,8 @@ import numpy as np
 
 import flowgraph as fg
 
-from .data import FEATURES, Data, Results, results
+from .data import FEATURES, Data, Results, additions, results
+from .losses import gradients, linear_loss, logistic_loss, mlp_loss, standardised_loss, tanh_loss
 from .with_cluster import (  # noqa: F401  # works of its own, in a file of their own
     cluster_bytes,
     cluster_step,
@@ -22,60 +23,30 @@ from .with_cluster import (  # noqa: F401  # works of its own, in a file of thei
     processes,
     simulated,
 )
+from .with_files import out_of_core  # noqa: F401
 
 Run = Callable[[], Results]
 
 
-def _gradients(loss: Callable[..., Any], data: Data) -> Run:
-    step = fg.function(fg.value_and_grad(loss))
-    X, y, parameters = fg.asarray(data.X), fg.asarray(data.y), tuple(data.parameters)
-
-    def run() -> Results:
-        value, gradients = step(parameters, X, y)
-        return results(value.numpy(), [one.numpy() for one in gradients])
-
-    return run
-
-
-def _linear_loss(parameters: Any, X: Any, y: Any) -> Any:
-    w, b = parameters
-    return fg.mean(fg.square(X @ w + b - y))
-
-
-def _logistic_loss(parameters: Any, X: Any, y: Any) -> Any:
-    w, b = parameters
-    z = X @ w + b
-    return fg.mean(fg.softplus(z) - y * z)
-
-
-def _standardised_loss(parameters: Any, X: Any, y: Any) -> Any:
-    return _linear_loss(parameters, (X - fg.mean(X, axis=0)) / fg.std(X, axis=0), y)
-
-
-def _mlp_loss(activation: Callable[..., Any], parameters: Any, X: Any, y: Any) -> Any:
-    W1, b1, W2, b2, W3, b3 = parameters
-    return fg.mean(fg.square(activation(activation(X @ W1 + b1) @ W2 + b2) @ W3 + b3 - y))
-
-
 def linear(data: Data, threads: int) -> Run:
     """One call of a traced function."""
-    return _gradients(_linear_loss, data)
+    return gradients(linear_loss, data)
 
 
 def logistic(data: Data, threads: int) -> Run:
     """One call of a traced function."""
-    return _gradients(_logistic_loss, data)
+    return gradients(logistic_loss, data)
 
 
 def three_loops(data: Data, threads: int) -> Run:
     """One call of a traced function."""
-    return _gradients(_standardised_loss, data)
+    return gradients(standardised_loss, data)
 
 
 def mlp(data: Data, threads: int) -> Run:
     """One call of a traced function."""
     activation = getattr(fg, data.activation)
-    return _gradients(lambda parameters, X, y: _mlp_loss(activation, parameters, X, y), data)
+    return gradients(lambda *given: mlp_loss(activation, *given), data)
 
 
 def minibatch(data: Data, threads: int) -> Run:
@@ -84,7 +55,7 @@ def minibatch(data: Data, threads: int) -> Run:
     def run() -> Results:
         variables = [fg.Variable(one) for one in data.parameters]
         history = fg.fit(
-            lambda X, y: _mlp_loss(fg.tanh, variables, X, y),
+            lambda X, y: tanh_loss(variables, X, y),
             (data.X, data.y),
             variables=variables,
             optimizer=fg.keras.optimizers.Adam(1e-3, epsilon=1e-8),
@@ -147,16 +118,7 @@ def small_call(data: Data, threads: int) -> Run:
 
 def small_node(data: Data, threads: int) -> Run:
     """A chain of additions that nobody asks the value of, in pieces that are let go of."""
-    x, y = fg.constant(data.X), fg.constant(data.y)
-
-    def run() -> Results:
-        for start in range(0, data.steps, 500):
-            value = x
-            for _ in range(min(500, data.steps - start)):
-                value = value + y
-        return {}
-
-    return run
+    return additions(data, fg.constant(data.X), fg.constant(data.y))
 
 
 def _compile(data: Data, kernels: Callable[[Any], list[Any]]) -> Run:
@@ -166,7 +128,7 @@ def _compile(data: Data, kernels: Callable[[Any], list[Any]]) -> Run:
         n = next(widths)
         shapes = ((FEATURES, n), (n,), (n, n), (n,), (n, 1), (1,))
         parameters = tuple(np.zeros(shape, np.float32) for shape in shapes)
-        step = fg.function(fg.value_and_grad(lambda *given: _mlp_loss(fg.tanh, *given)))
+        step = fg.function(fg.value_and_grad(tanh_loss))
         for kernel in kernels(step.program(parameters, data.X, data.y)):
             kernel.function()
         return {}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .data import Array, Data, Results, results
+from .with_files import by_hand as out_of_core  # noqa: F401  # the data are on disk
 
 Run = Callable[[], Results]
 

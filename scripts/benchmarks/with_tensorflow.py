@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from .data import Data, Results, results
+from .data import Data, Results, additions, results
 
 Run = Callable[[], Results]
 
@@ -150,16 +150,7 @@ def small_eager(data: Data, threads: int) -> Run:
 def small_node(data: Data, threads: int) -> Run:
     """The same additions, which TensorFlow computes at once."""
     _use(threads)
-    x, y = tf.constant(data.X), tf.constant(data.y)
-
-    def run() -> Results:
-        for start in range(0, data.steps, 500):
-            value = x
-            for _ in range(min(500, data.steps - start)):
-                value = value + y
-        return {}
-
-    return run
+    return additions(data, tf.constant(data.X), tf.constant(data.y))
 
 
 def small_call(data: Data, threads: int) -> Run:
