@@ -208,7 +208,7 @@ def check_workers(client: Any, addresses: Iterable[str] | None = None) -> None:
     from dask import config
 
     known = _CHECKED.setdefault(client, set())
-    workers = client.nthreads() if addresses is None else addresses
+    workers = list(client.nthreads() if addresses is None else addresses)
     fresh = [address for address in workers if address not in known]
     if not fresh or not config.get("flowgraph.same-bits", True):
         return
