@@ -176,7 +176,7 @@ def _cluster(client: Any) -> Executor:
                 f"to run the task {error.task!r}",
                 f"{error.allowed_failures + 1} workers died while they had it",
                 "Look into the workers' logs; often a shard is too large for a worker's memory: use more shards "
-                "(`fg.shard(x, rows=...)`) or workers with more memory.",
+                "(`fg.shard(x, rows=...)`), cuts that `fg.plan` finds, or workers with more memory.",
             ) from error
 
     def hold(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:

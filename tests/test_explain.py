@@ -443,6 +443,9 @@ def test_what_ran_stands_beside_what_was_predicted(scheduler: str, tmp_path: Pat
     assert {one["name"] for one in events if one["ph"] == "X"} >= {"loop_0", "whole_1"}
     assert all(one["dur"] >= 0 for one in events if one["ph"] == "X")
     assert f"{len(seen.spans)} tasks" in repr(seen)
+    named_lines = [one["args"]["name"] for one in events if one["name"] == "thread_name"]
+    assert {one.removeprefix("thread ").isdigit() for one in named_lines} == {True}
+    assert max(int(one.removeprefix("thread ")) for one in named_lines) <= len(named_lines)
 
 
 def test_a_setting_traces_every_run(tmp_path: Path) -> None:

@@ -278,7 +278,8 @@ class _Explaining:
             )
         if memory is not None:
             fits = "fits into" if peak <= memory else "does NOT fit into"
-            notes.append(f"the peak of {size_text(peak)} {fits} a worker's {size_text(memory)}")
+            remedy = "" if peak <= memory else "; `fg.plan` looks for cuts that fit"
+            notes.append(f"the peak of {size_text(peak)} {fits} a worker's {size_text(memory)}{remedy}")
         return tuple(notes)
 
     def _is_called_here(self) -> bool:
