@@ -23,8 +23,8 @@ def data() -> tuple[Any, Any]:
     return x, np.sin(x[:, 0]) + 0.5 * x[:, 1] * x[:, 2]
 
 
-def train(x: Any, y: Any, shards: int, **where: Any) -> tuple[Any, list[Any]]:
-    """The losses and the weights of a small network after 12 steps; the rows are cut into `shards`."""
+def model() -> tuple[Any, list[Any], Any]:
+    """A small network: its loss, its weights, and the optimizer."""
     rng = np.random.default_rng(1)
     w = fg.Variable(rng.standard_normal((8, 32)).astype("float32") * 0.3)
     b = fg.Variable(np.zeros(32, "float32"))
@@ -35,10 +35,22 @@ def train(x: Any, y: Any, shards: int, **where: Any) -> tuple[Any, list[Any]]:
         return fg.keras.losses.mse(y, fg.squeeze(h @ v, -1))
 
     # A sharded optimizer is data parallel too: every process updates its part of the weights.
-    optimizer = fg.keras.optimizers.Adam(0.02, shard=2)
+    return loss, [w, b, v], fg.keras.optimizers.Adam(0.02, shard=2)
+
+
+def train(x: Any, y: Any, shards: int, **where: Any) -> tuple[Any, list[Any]]:
+    """The losses and the weights after 12 steps; the rows are cut into `shards`."""
+    loss, variables, optimizer = model()
     with fg.Mesh(data=shards):
-        history = fg.fit(loss, (x, y), variables=[w, b, v], optimizer=optimizer, steps=12, window=6, **where)
-    return history.losses, [one.numpy() for one in (w, b, v)]
+        history = fg.fit(loss, (x, y), variables=variables, optimizer=optimizer, steps=12, window=6, **where)
+    return history.losses, [one.numpy() for one in variables]
+
+
+def explained(x: Any, y: Any) -> fg.Explanation:
+    """What a step on two threads costs."""
+    loss, variables, optimizer = model()
+    with fg.Mesh(data=4):
+        return fg.explain_fit(loss, (x, y), variables=variables, optimizer=optimizer, workers=2, scheduler="threads")
 
 
 if __name__ == "__main__":
@@ -60,3 +72,4 @@ if __name__ == "__main__":
             found, other = train(x, y, shards, client=client)
             same = np.array_equal(found, losses) and all(map(np.array_equal, other, weights))
             print(f"{shards} shards on {len(client.nthreads())} processes: same bits {same}")
+    print(explained(x, y))

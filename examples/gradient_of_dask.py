@@ -48,3 +48,4 @@ if __name__ == "__main__":
     value, (by_x, by_w) = fg.value_and_grad(energy, argnums=(0, 1))(whole, w)
     here = dask.compute(value, by_x, by_w, scheduler="synchronous")
     print("same bits as on one thread:", all(map(np.array_equal, found, here)))
+    print(fg.function(fg.value_and_grad(energy, argnums=(0, 1)), scheduler="threads").explain(rows, w, workers=2))

@@ -41,6 +41,13 @@ class Model:
         )
         return [history.losses, *(w.numpy() for w in self.weights)]
 
+    def explained(self, x: Any, y: Any) -> fg.Explanation:
+        """What a step on two threads costs."""
+        optimizer = fg.keras.optimizers.SGD(0.01)
+        return fg.explain_fit(
+            self.loss, (x, y), variables=self.weights, optimizer=optimizer, workers=2, scheduler="threads"
+        )
+
 
 DIGITS = "zero one two three four five six seven eight nine".split()
 
@@ -71,3 +78,4 @@ if __name__ == "__main__":
     found, expected = (Model().train(x, y, 5, scheduler=one) for one in ("threads", "synchronous"))
     print(f"loss {found[0][0]:.4f} to {found[0][-1]:.4f}")
     print("same bits as on one thread:", all(map(np.array_equal, found, expected)))
+    print(Model().explained(x, y))

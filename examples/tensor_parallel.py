@@ -21,8 +21,8 @@ ROWS, WIDTH, HIDDEN, PIECES, STEPS = 16, 64, 196_608, 8, 2
 LIMIT = "360MB"
 
 
-def train(pieces: int, **where: Any) -> tuple[Any, Any]:
-    """The losses and a digest of the weight after a few steps."""
+def job() -> dict[str, Any]:
+    """What `fit` is asked for: two layers, whose weights are cut over the axis "model"."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((ROWS, WIDTH), dtype="float32")
     y = np.tanh(x[:, 0])
@@ -30,17 +30,26 @@ def train(pieces: int, **where: Any) -> tuple[Any, Any]:
     v = fg.Variable(rng.standard_normal((HIDDEN, 1), dtype="float32") / HIDDEN**0.5)
     fg.shard(w, axes={1: "model"})
     fg.shard(v, axes={0: "model"})
+    return {
+        "loss": lambda x, y: fg.keras.losses.mse(y, fg.squeeze(fg.tanh(x @ w) @ v, -1)),
+        "data": (x, y),
+        "variables": [w, v],
+        "optimizer": fg.keras.optimizers.Adam(1e-5),
+    }
+
+
+def train(pieces: int, **where: Any) -> tuple[Any, Any]:
+    """The losses and the large weight after a few steps."""
     with fg.Mesh(model=pieces):
-        history = fg.fit(
-            lambda x, y: fg.keras.losses.mse(y, fg.squeeze(fg.tanh(x @ w) @ v, -1)),
-            (x, y),
-            variables=[w, v],
-            optimizer=fg.keras.optimizers.Adam(1e-5),
-            steps=STEPS,
-            window=STEPS,
-            **where,
-        )
-    return history.losses, w.numpy()
+        own = job()
+        history = fg.fit(**own, steps=STEPS, window=STEPS, **where)
+    return history.losses, own["variables"][0].numpy()
+
+
+def explained() -> fg.Explanation:
+    """What a step of two pieces costs on two threads."""
+    with fg.Mesh(model=2):
+        return fg.explain_fit(**job(), workers=2, scheduler="threads")
 
 
 SETTINGS = {
@@ -76,3 +85,4 @@ if __name__ == "__main__":
         print(f"in {PIECES} pieces: loss {losses[0]:.4f} to {losses[-1]:.4f}")
     expected, same = train(PIECES, scheduler="synchronous")
     print("same bits as on one thread:", np.array_equal(losses, expected) and np.array_equal(weight, same))
+    print(explained())

@@ -283,7 +283,7 @@ def _surroundings() -> tuple[int, bool]:
     client = run.current_client()
     if client is None or client.asynchronous:
         return processors(), True
-    workers = client.nthreads()
+    workers = run.workers_of(client)
     return max(sum(workers.values()), 1), run.shares_disk(client, workers)
 
 

@@ -212,7 +212,7 @@ def _cluster(client: Any) -> Executor:
         from dask.base import annotate
         from distributed import KilledWorker, span
 
-        addresses = client.nthreads()  # asked once a run: each question is a message there and back
+        addresses = workers_of(client)  # asked once a run: each question is a message there and back
         check_workers(client, addresses)
         shared = shares_disk(client, addresses)
         # Without a shared disk arrays do travel inside the graph, and the user knows how large they are.
@@ -226,14 +226,23 @@ def _cluster(client: Any) -> Executor:
                 f"to run the task {error.task!r}",
                 f"{error.allowed_failures + 1} workers died while they had it",
                 "Look into the workers' logs; often a shard is too large for a worker's memory: use more shards "
-                "(`fg.shard(x, rows=...)`) or workers with more memory.",
+                "(`fg.shard(x, rows=...)`), cuts that `fg.plan` finds, or workers with more memory.",
             ) from error
 
     def hold(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
-        check_workers(client)
+        check_workers(client, workers_of(client))
         return client.get(dict(graph), list(keys), sync=False)
 
     return Executor("cluster", get, False, max(workers, 1), hold, client)
+
+
+def workers_of(client: Any) -> Mapping[str, int]:
+    """The workers of a client with the threads of each; waits for the first one, as Dask does."""
+    found: Mapping[str, int] = client.nthreads()
+    if not found:
+        client.submit(os.getpid, pure=False).result()  # a cluster that grows with its tasks begins with this one
+        found = client.nthreads()
+    return found
 
 
 _CHECKED: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
@@ -249,11 +258,11 @@ def check_workers(client: Any, addresses: Iterable[str] | None = None) -> None:
     from dask import config
 
     known = _CHECKED.setdefault(client, set())
-    workers = client.nthreads() if addresses is None else addresses
+    workers = list(client.nthreads() if addresses is None else addresses)
     fresh = [address for address in workers if address not in known]
     if not fresh or not config.get("flowgraph.same-bits", True):
         return
-    own = traits()
+    own, different = traits(), {}
     for address, found in client.run(traits, workers=fresh, on_error="return").items():
         if isinstance(found, OSError):  # it went away; its successor has another address
             continue
@@ -263,17 +272,31 @@ def check_workers(client: Any, addresses: Iterable[str] | None = None) -> None:
                 f"it can not run flowgraph: {type(found).__name__}: {found}",
                 "Install flowgraph on all workers.",
             )
-        different = [
-            f"{name} {found.get(name)} (here {value})" for name, value in own.items() if found.get(name) != value
-        ]
-        if different:
-            raise ClusterError(
-                f"to run on the worker {address}",
-                f"it has {', '.join(different)}",
-                "Give all workers the same versions and settings. Where other bits do not matter: "
-                'dask.config.set({"flowgraph.same-bits": False}).',
-            )
-        known.add(address)
+        if found == own:
+            known.add(address)
+        else:
+            different[address] = found
+    if different:
+        raise ClusterError(
+            f"to run on {len(workers)} workers",
+            f"{len(different)} of them would compute other bits than this process:\n{_difference(own, different)}",
+            "Give all workers the same versions and settings. Where other bits do not matter: "
+            'dask.config.set({"flowgraph.same-bits": False}).',
+        )
+
+
+def _difference(own: Mapping[str, Any], workers: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table of what differs: a line for each trait, a column for this process and for all workers that are alike."""
+    alike: dict[tuple[Any, ...], list[str]] = {}
+    for address, found in workers.items():
+        alike.setdefault(tuple(found.get(name) for name in own), []).append(address)
+    heads = [one if len(rest) == 0 else f"{one} and {len(rest)} more" for one, *rest in map(sorted, alike.values())]
+    lines = [("", "here", *heads)]
+    for name, *values in zip(own, own.values(), *alike, strict=True):
+        if len(set(values)) > 1:
+            lines.append((name, *("none" if value is None else str(value) for value in values)))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 _PROBED: weakref.WeakKeyDictionary[Any, tuple[frozenset[str], bool]] = weakref.WeakKeyDictionary()
@@ -293,13 +316,9 @@ def shares_disk(client: Any, addresses: Iterable[str]) -> bool:
             path = Path(directory) / "probe"
             text = os.urandom(16).hex()
             path.write_text(text)
-            if workers:
-                seen = list(client.run(_sees, str(path), text, on_error="return").values())
-            else:  # a task waits for the first worker
-                seen = [client.submit(_sees, str(path), text, pure=False).result()]
+            seen = list(client.run(_sees, str(path), text, on_error="return").values())
         found = bool(seen) and all(one is True for one in seen)
-        if workers:
-            _PROBED[client] = workers, found
+        _PROBED[client] = workers, found
         return found
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 from time import time
 from typing import Any
@@ -104,9 +105,16 @@ def chrome_text(spans: Sequence[Span]) -> str:
     events: list[dict[str, Any]] = [
         {"ph": "M", "name": "process_name", "pid": number, "args": {"name": place}} for place, number in places.items()
     ]
+    counted = {place: count(1) for place in places}
     events += [
-        {"ph": "M", "name": "thread_name", "pid": places[place], "tid": number, "args": {"name": thread}}
-        for (place, thread), number in threads.items()
+        {
+            "ph": "M",
+            "name": "thread_name",
+            "pid": places[place],
+            "tid": number,
+            "args": {"name": f"thread {next(counted[place])}"},
+        }
+        for (place, _), number in threads.items()
     ]
     for one in spans:
         events.append(

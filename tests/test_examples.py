@@ -18,6 +18,7 @@ import flowgraph as fg
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
 
 
@@ -165,7 +166,16 @@ CHECKS: dict[str, Any] = {
 def test_an_example_prints_what_it_should(path: Path, tmp_path: Path) -> None:
     lines = output_of(path, tmp_path).splitlines()
     assert path.stem in CHECKS, "a new example needs a check of what it prints"
-    CHECKS[path.stem](lines, tmp_path)
+    start = next((number for number, line in enumerate(lines) if line.startswith("stage  ")), len(lines))
+    CHECKS[path.stem](lines[:start], tmp_path)
+    said = re.search(rf"\(examples/{path.stem}\.py\) prints at its end:\n\n```text\n(.*?)\n```", README, re.DOTALL)
+    assert exact(lines[start:]) == exact(said[1].splitlines() if said else [])
+
+
+def exact(table: list[str]) -> list[list[str]]:
+    """What is alike on all machines of a table of an explanation: names of stages, tasks and operations, and notes."""
+    wide = [re.split("  +", line) for line in table]
+    return [cells[:3] if len(cells) > 3 else cells for cells in wide if "predicted roughly" not in cells[0]]
 
 
 # What TensorFlow 2 calls by these names too.

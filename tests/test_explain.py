@@ -2,90 +2,39 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
-import threading
-import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
+from models import (
+    MODELS,
+    ROWS,
+    X,
+    Y,
+    layered,
+    linear,
+    mse,
+    named,
+    pipeline,
+    tensor_parallel,
+    weights,
+)
 
 import flowgraph as fg
 from flowgraph.errors import UsageError
 from flowgraph.explain import Explanation, explain
+from flowgraph.explain.explanation import homes_of
+from flowgraph.explain.picture import Arrow, Box, dot_text
 from flowgraph.lower import Lowering, call_of, lowering, new_token, task_name
+from flowgraph.run import Executor, resolve
 from flowgraph.train.step import Step
 from flowgraph.watch import needs_of, size_of
-
-RNG = np.random.default_rng(0)
-ROWS = 60_000
-
-
-def drawn(*shape: int) -> np.ndarray[Any, Any]:
-    return RNG.standard_normal(shape, dtype=np.float32)
-
-
-X, Y = drawn(ROWS, 32), drawn(ROWS)
-
-
-def gradients(loss: Callable[..., Any], variables: Sequence[Any]) -> Callable[..., Any]:
-    def f(x: Any, y: Any) -> Any:
-        with fg.GradientTape() as tape:
-            value = loss(x, y)
-        return value, *tape.gradient(value, variables)
-
-    return f
-
-
-def weights(*shapes: tuple[int, int]) -> list[Any]:
-    return [fg.Variable(drawn(*shape)) for shape in shapes]
-
-
-def mse(y: Any, h: Any) -> Any:
-    return fg.keras.losses.mse(y, fg.squeeze(h, -1))
-
-
-def linear() -> Callable[..., Any]:
-    w, b = weights((32, 1), (1, 1))
-    return gradients(lambda x, y: mse(y, x @ w + b), [w, b])
-
-
-def layered(width: int = 128, **axes: Any) -> Callable[..., Any]:
-    own = weights((32, width), (width, width), (width, 1))
-    if axes:
-        fg.shard(own[0], axes={1: "model"})
-        fg.shard(own[1], axes={0: "model"})
-    return gradients(lambda x, y: mse(y, fg.tanh(fg.tanh(x @ own[0]) @ own[1]) @ own[2]), own)
-
-
-def tensor_parallel() -> Callable[..., Any]:
-    return layered(cut=True)
-
-
-def pipeline() -> Callable[..., Any]:
-    own = weights((32, 32), (32, 32), (32, 1))
-
-    def loss(x: Any, y: Any) -> Any:
-        with fg.pipeline_stage(0):
-            h = fg.tanh(x @ own[0])
-        with fg.pipeline_stage(1):
-            h = fg.tanh(h @ own[1])
-        with fg.pipeline_stage(2):
-            return mse(y, h @ own[2])
-
-    return gradients(loss, own)
-
-
-MODELS = [linear, layered, tensor_parallel, pipeline]
 
 
 def tall(x: Any, y: Any) -> Any:
@@ -116,11 +65,6 @@ class Recorder:
             (named(one), named(key)): found[one] for key, task in graph.items() for one in set(needs_of(task))
         }
         return results
-
-
-def named(key: Any) -> Any:
-    """A key without the part that differs from run to run."""
-    return (key[0].rpartition("-")[0], *key[1:]) if isinstance(key, tuple) else key.rpartition("-")[0]
 
 
 @pytest.mark.parametrize("rows", [None, 1, 7, (0, 20_000, 40_000, 0), 40])
@@ -199,53 +143,6 @@ def test_the_update_of_a_fit_is_part_of_it() -> None:
         optimizer=fg.keras.optimizers.Adam(0.01, shard=2),
     )
     assert {"loop_0": 3, "whole_1_slots1": 1}.items() <= {one.name: one.shards for one in cut.stages}.items()
-
-
-@pytest.mark.parametrize("make", MODELS)
-@pytest.mark.parametrize("workers", [1, 2])
-def test_peak_memory_is_nearly_right(make: Callable[[], Any], workers: int) -> None:
-    """Within a quarter, where as many kernels as there are workers are at their most at the same time."""
-    f = fg.function(make(), scheduler="synchronous" if workers == 1 else "threads")
-    with fg.Mesh(model=2), meeting_kernels(workers):
-        measured_peak(f)  # what is imported and compiled once takes memory, too
-        found = f.explain(X, Y, workers=workers)
-        peak = measured_peak(f)
-    assert peak < 1.25 * found.peak + 200_000  # a graph of tasks takes some, too
-    assert found.peak < 1.25 * peak + 200_000
-
-
-@contextmanager
-def meeting_kernels(workers: int) -> Iterator[None]:
-    """Threads in which no kernel returns, and lets go of its memory, before those beside it are as far.
-
-    Who else is busy would decide otherwise which of them are there at the same time. One that nobody joins goes on.
-    """
-    together = threading.Barrier(workers)
-
-    def meet(frame: FrameType, event: str, found: object) -> None:
-        if event == "return" and frame.f_code.co_filename.startswith("<flowgraph"):
-            try:
-                together.wait(0.2)
-            except threading.BrokenBarrierError:
-                together.reset()
-
-    with (
-        ThreadPoolExecutor(workers, initializer=sys.setprofile, initargs=(meet,)) as pool,
-        dask.config.set(num_workers=workers, pool=pool),
-    ):
-        yield
-
-
-def measured_peak(f: Callable[..., Any]) -> int:
-    """The most memory that is taken at a time while `f` is called, and runs by tasks."""
-    gc.collect()
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    with fg.tracing():
-        f(X, Y)
-    peak = tracemalloc.get_traced_memory()[1] - before
-    tracemalloc.stop()
-    return peak
 
 
 def test_memory_that_is_not_enough_is_said() -> None:
@@ -333,6 +230,9 @@ def test_what_ran_stands_beside_what_was_predicted(scheduler: str, tmp_path: Pat
     assert {one["name"] for one in events if one["ph"] == "X"} >= {"loop_0", "whole_1"}
     assert all(one["dur"] >= 0 for one in events if one["ph"] == "X")
     assert f"{len(seen.spans)} tasks" in repr(seen)
+    named_lines = [one["args"]["name"] for one in events if one["name"] == "thread_name"]
+    assert {one.removeprefix("thread ").isdigit() for one in named_lines} == {True}
+    assert max(int(one.removeprefix("thread ")) for one in named_lines) <= len(named_lines)
 
 
 def test_a_setting_traces_every_run(tmp_path: Path) -> None:
@@ -431,9 +331,37 @@ def test_the_picture() -> None:
     assert 'subgraph cluster_1 { label="model 0"' in dot
     assert '"loop_0_model0" [label="loop_0_model0\\n' in dot
     assert ' shards"]' in dot
+    assert ' task"]' in dot
     assert "->" in dot
     assert "MB" in dot
     assert dot.count("{") == dot.count("}")
+
+
+def test_arrows_from_all_lanes_to_all_meet_in_a_point() -> None:
+    lanes = range(5)
+    boxes = [Box(f"{stem}_model{lane}", "1 shard", f"model {lane}") for stem in "ab" for lane in lanes]
+    arrows = [Arrow(f"a_model{one}", f"b_model{other}", 1000) for one in lanes for other in lanes]
+    dot = dot_text(boxes, arrows)
+    assert dot.count("->") == 2 * len(lanes)
+    assert dot.count('-> meet_0 [label="5 kB"') == len(lanes)
+    assert dot_text(boxes, arrows[:4]).count("meet") == 0
+
+
+def test_what_has_tasks_of_dask_is_not_called_here() -> None:
+    f = fg.function(lambda x: fg.sum(x, axis=0))
+    assert "called right here" in str(f.explain(X))
+    assert "called right here" not in str(f.explain(da.from_array(X, chunks=(30_000, 32))))
+
+
+def test_a_worker_has_a_place_for_each_of_its_threads() -> None:
+    class Client:
+        def nthreads(self) -> dict[str, int]:
+            return {"a": 2, "b": 1}
+
+    found = Executor("cluster", lambda graph, keys: None, False, 3, None, Client())
+    assert homes_of(found, 3) == [0, 0, 1]
+    assert homes_of(found, 7) == [0, 0, 1, 2, 2, 3, 3]
+    assert homes_of(resolve(scheduler="threads"), 2) == [0, 0]
 
 
 def test_where_the_picture_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
+from distributed import Client, LocalCluster
 
 import flowgraph as fg
 from flowgraph import run
@@ -132,22 +137,84 @@ def test_chunks_of_any_order_and_size_have_the_same_bits(order: str) -> None:
 # Workers.
 
 
-class Fake:
-    """A client whose workers have another numpy."""
+@pytest.mark.cluster
+def test_workers_of_other_versions_are_refused_with_a_table() -> None:
+    """Two real workers: both say that they have another numpy, one of them also another flowgraph."""
+    with a_cluster(2) as client:
+        first, second = client.nthreads()
+        for worker, different in ((first, {"numpy": "0.1"}), (second, {"numpy": "0.1", "flowgraph": "9"})):
+            client.run(pretend, different, workers=[worker])
+        for call in (lambda: _fit(client=client), lambda: fg.sum(fg.asarray(X)).compute(client=client)):
+            with pytest.raises(ClusterError) as caught:
+                call()
+            _, head, *lines = caught.value.found.splitlines()
+            assert sorted(head.split()) == sorted(["here", first, second])
+            table = {name: dict(zip(head.split(), cells, strict=True)) for name, *cells in map(str.split, lines)}
+            own = run.traits()
+            assert table == {
+                "numpy": {"here": own["numpy"], first: "0.1", second: "0.1"},
+                "flowgraph": {"here": own["flowgraph"], first: own["flowgraph"], second: "9"},
+            }
+            assert "same versions" in caught.value.remedy
+        with dask.config.set({"flowgraph.same-bits": False}):
+            assert np.isfinite(_fit(client=client).losses).all()
 
-    def __init__(self, different: dict[str, Any]) -> None:
-        self.different = different
 
-    def nthreads(self) -> dict[str, int]:
-        return {"tcp://10.0.0.1:1": 1, "tcp://10.0.0.2:1": 1}
+def pretend(different: dict[str, str]) -> None:
+    """Makes this process say that it has other versions."""
+    from flowgraph import machine
 
-    def run(self, function: Any, workers: Any, on_error: str) -> dict[str, Any]:
-        return {address: run.traits() | self.different for address in workers}
+    found = machine.traits() | different
+    machine.traits = lambda: found
 
 
-def test_workers_of_other_versions_are_refused_with_each_difference() -> None:
-    with pytest.raises(ClusterError) as caught:
-        run.check_workers(Fake({"numpy": "0.1", "flowgraph": "9"}))
-    assert "numpy 0.1 (here" in caught.value.found
-    assert "flowgraph 9 (here" in caught.value.found
-    run.check_workers(Fake({}))
+def test_workers_that_are_alike_share_a_column() -> None:
+    own = {"numpy": "2", "BLAS": "a", "Python": "3.11"}
+    workers = {f"w{number}": own | {"numpy": "1", "BLAS": None} for number in (2, 0, 1)}
+    assert run._difference(own, workers).splitlines() == [
+        "       here  w0 and 2 more",
+        "numpy  2     1",
+        "BLAS   a     none",
+    ]
+
+
+@contextmanager
+def a_cluster(workers: int) -> Iterator[Client]:
+    """A client of so many new workers, each a process."""
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            memory_limit=0,
+            silence_logs=logging.ERROR,
+        ) as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.mark.cluster
+def test_without_workers_a_run_waits_for_the_first() -> None:
+    """As Dask does: a cluster may grow when there is something to do. What runs nothing does not wait."""
+    with a_cluster(0) as client, ThreadPoolExecutor(3) as threads:
+        function = fg.function(lambda x: fg.sum(x, axis=0), client=client)
+        assert function.explain(X).tasks > 0
+        with client.as_current(), pytest.raises(UsageError, match="no workers"):
+            fg.plan(function, X)
+        waiting = [
+            threads.submit(call)
+            for call in (
+                lambda: _fit(client=client).losses,
+                lambda: function(X).numpy(),
+                lambda: fg.sum(fg.asarray(X), axis=0).compute(client=client),
+            )
+        ]
+        assert not wait(waiting, timeout=0.5).done
+        client.cluster.scale(1)
+        losses, *sums = [one.result() for one in waiting]
+        assert losses.tolist() == _fit().losses.tolist()
+        for one in sums:
+            np.testing.assert_array_equal(one, fg.sum(fg.asarray(X), axis=0).numpy())

@@ -10,7 +10,7 @@ from flowgraph.errors import UsageError
 from flowgraph.explain.bound import is_count, lowered, row_counts
 from flowgraph.explain.forms import Forms, joined
 from flowgraph.explain.picture import Arrow, Box, dot_text, draw
-from flowgraph.explain.simulate import Outcome, Simulation, order_of, worst
+from flowgraph.explain.simulate import Moment, Outcome, Simulation, order_of, worst
 from flowgraph.explain.table import Column, as_html, as_text, count_text, seconds_text, size_text
 from flowgraph.explain.work import Cost, Work
 from flowgraph.graph import lane_of
@@ -19,6 +19,7 @@ from flowgraph.lower import OTHER
 from flowgraph.machine import measured_rates
 from flowgraph.program import Program
 from flowgraph.run import Executor, resolve
+from flowgraph.sources import has_tasks
 from flowgraph.watch import Span, size_of
 
 
@@ -63,6 +64,8 @@ class Explanation:
     """What goes from stage to stage."""
     lanes: Mapping[str, str] = field(repr=False)
     """For each stage that has one, its lane."""
+    moments: Sequence[Moment] = field(repr=False)
+    """The simulated run of which the peak is: each task as it begins and as it ends, in order."""
 
     @property
     def tasks(self) -> int:
@@ -116,15 +119,18 @@ class Explanation:
 
     def dot(self) -> str:
         """The picture in the language of graphviz: stages, and what goes from one to the other."""
-        boxes = [
-            Box(one.name, f"{one.shards} shard{'s' * (one.shards != 1)}", self.lanes.get(one.name, ""))
-            for one in self.stages
-        ]
+        boxes = [Box(one.name, _counted(one), self.lanes.get(one.name, "")) for one in self.stages]
         return dot_text(boxes, self.arrows)
 
     def visualize(self, path: Any) -> None:
         """Write the picture to a file: svg, png, pdf, or dot."""
         draw(self.dot(), path)
+
+
+def _counted(stage: StageCost) -> str:
+    """What a stage has several of, in words: shards of a kernel, else tasks."""
+    count, what = (stage.shards, "shard") if stage.name.startswith("loop") else (stage.tasks, "task")
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def explain(
@@ -147,6 +153,19 @@ def explain(
     executor = resolve(client, scheduler)
     places = workers if workers is not None else executor.workers
     return _Explaining(program, row_counts(program, rows), places, executor, values).run(memory)
+
+
+def homes_of(executor: Executor, places: int) -> list[int]:
+    """The number of the process of each place where a task can run: a worker has one for each of its threads.
+
+    Of more places than there are, the others are those of further workers with as many threads.
+    """
+    if executor.shares_memory:
+        return [0] * places
+    threads = [] if executor.client is None else list(executor.client.nthreads().values())
+    each = max(threads, default=1)
+    threads += [each] * -(-max(places - sum(threads), 0) // each)
+    return [number for number, count in enumerate(threads) for _ in range(count)][:places]
 
 
 class _Explaining:
@@ -173,10 +192,10 @@ class _Explaining:
         order = order_of(graph, list(wanted))
         later = len(order)
         priorities = {key: order.get(key, later) for key in needs}
-        place = self.places, self.executor.shares_memory, rates
+        homes = homes_of(self.executor, self.places)
 
         def simulate(costs: Mapping[Any, Cost]) -> Outcome:
-            run = Simulation(needs, forms.found, costs, groups, wanted, *place)
+            run = Simulation(needs, forms.found, costs, groups, wanted, homes, self.executor.shares_memory, rates)
             return run.run(priorities, forms.given, self.executor.client is None)
 
         outcome = worst(simulate, costs, self.places)
@@ -184,7 +203,8 @@ class _Explaining:
         peak = max(outcome.peak, self._collected())
         stages = tuple(self._line(name, costs, edges, outcome) for name in self._names())
         notes = self._notes(outcome.seconds, peak, memory)
-        return Explanation(stages, notes, peak, outcome.seconds, edges, self._arrows(edges), self._lanes())
+        arrows, lanes = self._arrows(edges), self._lanes()
+        return Explanation(stages, notes, peak, outcome.seconds, edges, arrows, lanes, outcome.moments)
 
     def _lanes(self) -> dict[str, str]:
         found = {}
@@ -260,11 +280,12 @@ class _Explaining:
             )
         if memory is not None:
             fits = "fits into" if peak <= memory else "does NOT fit into"
-            notes.append(f"the peak of {size_text(peak)} {fits} a worker's {size_text(memory)}")
+            remedy = "" if peak <= memory else "; `fg.plan` looks for cuts that fit"
+            notes.append(f"the peak of {size_text(peak)} {fits} a worker's {size_text(memory)}{remedy}")
         return tuple(notes)
 
     def _is_called_here(self) -> bool:
+        """Whether a call makes no task: its data are one tile, or one shard of what is no step of a fit."""
         bound = self.lowering.bound
-        small = self.program.is_small(bound.rows)
-        alone = all(len(shards) == 1 for shards in bound.shards.values()) and not self.program.is_small(bound.rows)
-        return small or alone
+        alone = all(len(shards) == 1 for shards in bound.shards.values()) and not self.program.states
+        return (alone or self.program.is_small(bound.rows)) and not has_tasks(list(bound.values.values()))

@@ -21,6 +21,10 @@ MANY = 1000
 """... unless there are more tasks than this: of many, the times even out."""
 
 
+Moment = tuple[Any, int, bool]
+"""When a task begins (True) or ends: its key, and the number of the process that runs it."""
+
+
 @dataclass
 class Memory:
     """What one process holds."""
@@ -63,6 +67,8 @@ class Outcome:
     """The most bytes that one process held at a time."""
     peaks: Mapping[str, int]
     """For each group of tasks, the most that a process held while it ran one of them."""
+    moments: Sequence[Moment]
+    """Each task as it begins and as it ends, in order."""
 
 
 def worst(simulate: Callable[[Mapping[Any, Cost]], Outcome], costs: Mapping[Any, Cost], places: int) -> Outcome:
@@ -70,20 +76,23 @@ def worst(simulate: Callable[[Mapping[Any, Cost]], Outcome], costs: Mapping[Any,
 
     With several places the order of tasks hangs on times that nobody knows well, and the peak on the order.
     """
-    first = simulate(costs)
-    peak, peaks = first.peak, dict(first.peaks)
+    first = fullest = simulate(costs)
+    peaks = dict(first.peaks)
     for seed in range(DISTURBED if places > 1 and len(costs) <= MANY else 0):
         draw = Random(seed)
         other = {key: replace(cost, seconds=cost.seconds * draw.uniform(0.3, 3)) for key, cost in costs.items()}
         found = simulate(other)
-        peak = max(peak, found.peak)
+        fullest = max(fullest, found, key=lambda one: one.peak)
         for name, size in found.peaks.items():
             peaks[name] = max(peaks.get(name, 0), size)
-    return Outcome(first.seconds, peak, peaks)
+    return Outcome(first.seconds, fullest.peak, peaks, fullest.moments)
 
 
 class Simulation:
-    """A run of tasks on `places`, which all see one memory if it `shares` that of the caller, else have one each."""
+    """A run of tasks. `homes` has the number of the process of each place where one can run.
+
+    Processes that are not the caller's own, which `shares` tells, hold what they are given of its arrays.
+    """
 
     def __init__(
         self,
@@ -92,14 +101,15 @@ class Simulation:
         costs: Mapping[Any, Cost],
         groups: Mapping[Any, str],
         wanted: Collection[Any],
-        places: int,
+        homes: Sequence[int],
         shares: bool,
         rates: Rates,
     ) -> None:
         self.rates, self.overhead = rates, rates.local_task if shares else rates.task
-        self.needs, self.found, self.costs, self.groups, self.shares = needs, found, costs, groups, shares
-        self.memories = [Memory(shares) for _ in range(1 if shares else places)]
-        self.free = list(range(places))
+        self.needs, self.found, self.costs, self.groups = needs, found, costs, groups
+        self.homes = homes
+        self.memories = [Memory(shares) for _ in range(max(homes) + 1)]
+        self.free = list(range(len(homes)))
         self.waiting = {key: len(set(own)) for key, own in needs.items()}
         self.users: dict[Any, list[Any]] = {key: [] for key in needs}
         for key, own in needs.items():
@@ -114,6 +124,7 @@ class Simulation:
         """The memories in which tasks began since they were last looked at."""
         self.peaks: dict[str, int] = {}
         self.peak = 0
+        self.moments: list[Moment] = []
 
     def run(self, order: Mapping[Any, int], given: Collection[Any], newest: bool) -> Outcome:
         """Run all but what is `given`: literal values.
@@ -141,9 +152,9 @@ class Simulation:
             self._note()
             now, _, key, place = heapq.heappop(self.running)
             self.free.append(place)
-            self._finish(key, place)
+            self._finish(key, self.homes[place])
             now_ready(self._open(key))
-        return Outcome(now, self.peak, self.peaks)
+        return Outcome(now, self.peak, self.peaks, self.moments)
 
     def _open(self, key: Any) -> list[Any]:
         """The tasks that waited for `key` alone."""
@@ -153,50 +164,51 @@ class Simulation:
 
     def _start(self, key: Any, number: int, now: float) -> None:
         place = self._place(key)
+        home = self.homes[place]
         self.free.remove(place)
-        number_of_memory = 0 if self.shares else place
-        memory = self.memories[number_of_memory]
-        self.active[number_of_memory][self.groups[key]] += 1
-        self.changed.add(number_of_memory)
-        cost = self.costs[key]
+        self.moments.append((key, home, True))
+        self.active[home][self.groups[key]] += 1
+        self.changed.add(home)
+        memory, cost = self.memories[home], self.costs[key]
         moved = 0
         for one in set(self.needs[key]):
             if one not in memory.keys:
                 moved += size_of(self.found[one])
                 memory.add(one, self.found[one])
         memory.add(key, self.found[key])
-        self.working[number_of_memory] += cost.working
+        self.working[home] += cost.working
         seconds = cost.seconds + moved / self.rates.network + self.overhead
         heapq.heappush(self.running, (now + seconds, number, key, place))
 
     def _place(self, key: Any) -> int:
-        """Of the places that are free, the one that has most of what the task reads."""
-        if self.shares or len(self.free) == 1:
+        """Of the places that are free, one of the process that has most of what the task reads, and least to do."""
+        if len(self.memories) == 1 or len(self.free) == 1:
             return self.free[0]
         own = {one: size_of(self.found[one]) for one in set(self.needs[key])}
-        return max(
-            self.free,
-            key=lambda place: (
-                sum(size for one, size in own.items() if one in self.memories[place].keys),
-                -self.memories[place].bytes,
-                -place,
-            ),
-        )
+
+        def rank(place: int) -> tuple[int, int, int, int]:
+            home = self.homes[place]
+            memory = self.memories[home]
+            has = sum(size for one, size in own.items() if one in memory.keys)
+            return has, -self.active[home].total(), -memory.bytes, -place
+
+        return max(self.free, key=rank)
 
     def _note(self) -> None:
-        for number in self.changed:
-            held = self.memories[number].bytes + self.working[number]
-            for group in self.active[number]:
+        for home in self.changed:
+            held = self.memories[home].bytes + self.working[home]
+            for group in self.active[home]:
                 self.peaks[group] = max(self.peaks.get(group, 0), held)
             self.peak = max(self.peak, held)
         self.changed.clear()
 
-    def _finish(self, key: Any, place: int) -> None:
-        number, group = 0 if self.shares else place, self.groups[key]
-        self.working[number] -= self.costs[key].working
-        self.active[number][group] -= 1
-        if not self.active[number][group]:
-            del self.active[number][group]
+    def _finish(self, key: Any, home: int) -> None:
+        self.moments.append((key, home, False))
+        group = self.groups[key]
+        self.working[home] -= self.costs[key].working
+        self.active[home][group] -= 1
+        if not self.active[home][group]:
+            del self.active[home][group]
         for one in set(self.needs[key]):
             self.left[one] -= 1
             if not self.left[one]:

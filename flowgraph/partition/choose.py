@@ -12,10 +12,8 @@ from flowgraph.partition.split import splittable, weight_bytes
 
 MODEL = "model"
 """The axis of the mesh over which a plan cuts weights."""
-TRIALS = 8
+TRIALS = 6
 """So many cuts are looked into at most: the largest weights count, and what follows from theirs."""
-SHARE = 64
-"""A weight is worth a cut of its own if it has at least such a part of all bytes."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,9 @@ def choose_weights(
 ) -> list[Choice]:
     """Choices of what to cut: nothing, the largest leaf, the largest that this has left whole too, and so on.
 
-    Of the axes of a leaf it is the one by which `cost` is least after the cut has spread through the graph. `given`
-    are wishes of the model: they are in every choice.
+    Of the axes of a leaf it is the one by which `cost` is least after the cut has spread through the graph. At the end
+    all leaves are cut along their first axes, and along their last: what lies between
+    them is then cut everywhere, which needs least memory. `given` are wishes of the model: they are in every choice.
     """
     known: dict[Node, frozenset[str]] = {}
 
@@ -55,17 +54,21 @@ def choose_weights(
     def spread(wishes: Mapping[Node, int]) -> Layouts:
         return propagate(graph, seeds_of(wishes, given), legal, weight_bytes)
 
-    found = [Choice({}, spread({}))]
-    order = sorted(leaves, key=lambda one: -bytes_of(one))
-    least = sum(map(bytes_of, leaves)) / SHARE
+    axes = {
+        leaf: [n for n, length in enumerate(leaf.type.shape) if isinstance(length, int) and length > 1]
+        for leaf in leaves
+    }
+    best = Choice({}, spread({}))
+    found = [best]
     trials = TRIALS
-    for leaf in order:
-        axes = [axis for axis, length in enumerate(leaf.type.shape) if isinstance(length, int) and length > 1]
-        if not axes or any(found[-1].layouts.produced(leaf)) or bytes_of(leaf) < least:
+    for leaf in sorted((one for one in leaves if axes[one]), key=lambda one: -bytes_of(one)):
+        if any(best.layouts.produced(leaf)):
             continue
-        trials -= len(axes)
+        trials -= len(axes[leaf])
         if trials < 0:
             break
-        tried = [Choice(wishes, spread(wishes)) for axis in axes for wishes in [{**found[-1].wishes, leaf: axis}]]
-        found.append(min(tried, key=lambda one: cost(one.layouts)))
-    return found
+        tried = [Choice(wishes, spread(wishes)) for axis in axes[leaf] for wishes in [{**best.wishes, leaf: axis}]]
+        best = min(tried, key=lambda one: cost(one.layouts))
+        found.append(best)
+    alike = [{leaf: own[end] for leaf, own in axes.items() if own} for end in (0, -1)]
+    return found + [Choice(wishes, spread(wishes)) for wishes in alike if wishes]

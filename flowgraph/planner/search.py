@@ -192,13 +192,13 @@ def _first(found: Layouts) -> Layouts:
 
 
 def counts(most: int) -> list[int]:
-    """Numbers of pieces to try for `most` places: powers of two, and what divides `most`.
+    """Numbers of pieces to try for `most` places: all up to eight, beyond that powers of two and what divides `most`.
 
-    >>> counts(6)
-    [1, 2, 3, 4, 6]
+    >>> counts(12)
+    [1, 2, 3, 4, 6, 8, 12]
     """
-    powers = {1 << bit for bit in range(max(most, 1).bit_length()) if 1 << bit <= most}
-    divisors = {
-        each for one in range(1, int(max(most, 0) ** 0.5) + 1) if most % one == 0 for each in (one, most // one)
-    }
+    if most <= 8:
+        return list(range(1, most + 1))
+    powers = {1 << bit for bit in range(most.bit_length())}
+    divisors = {each for one in range(1, int(most**0.5) + 1) if most % one == 0 for each in (one, most // one)}
     return sorted(powers | divisors)
