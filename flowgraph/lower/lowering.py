@@ -10,8 +10,7 @@ A task is named ("flowgraph-<stage>-<run>", step, shard); it holds a kernel and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,8 +51,7 @@ SUBTREES = 4
 """A shard's partial results are about so many subtrees."""
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """Where a value is found after a run, or by another task."""
 
     keys: tuple[Any, ...]
@@ -134,7 +132,7 @@ class Lowering:
         if node in self.places:
             return self.places[node]
         if node in self.stored:
-            return replace(self.stored[node], axis=axis)
+            return self.stored[node]._replace(axis=axis)
         return Result((self._own_task(self._value(node), self.numbers[node]),))  # an output that is an input
 
     def _own_task(self, value: Any, number: int) -> Any:
@@ -190,7 +188,7 @@ class Lowering:
     def _joined_rows(self, node: Node, pieces: Result, key: Any) -> Any:
         """The key of a task that joins the pieces of `node`."""
         axis = next(axis for axis, cut in enumerate(self.bound.cuts[node]) if cut is not None)
-        return self.single_key(replace(pieces, axis=axis), key)
+        return self.single_key(pieces._replace(axis=axis), key)
 
     def single_key(self, result: Result, key: Any) -> Any:
         """The key of a task whose result is the value of an output, all in one."""
@@ -351,7 +349,7 @@ class Lowering:
         """A tree of joins over the shards, until few enough are left for one task."""
         level, most = 0, fan_in(len(stacks.keys), size)
         while len(stacks.keys) > most:
-            groups = [replace(stacks, keys=stacks.keys[i : i + most]) for i in range(0, len(stacks.keys), most)]
+            groups = [stacks._replace(keys=stacks.keys[i : i + most]) for i in range(0, len(stacks.keys), most)]
             name = f"{of}-join{level}"
             stacks = Result(
                 tuple(
