@@ -12,7 +12,6 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Container, Hashable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,8 +66,7 @@ BINDINGS = Cache()
 """Programs by the structure of a graph as it came, with all its lengths: the fast way to the entry above."""
 
 
-@dataclass(frozen=True)
-class Compiled:
+class Compiled(NamedTuple):
     """What runs a graph."""
 
     program: Program

@@ -17,15 +17,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.types import Dim, Shape, Size, product
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
+class Axis(NamedTuple):
     """One axis of an operand: the factors it is made of and what may be done to it."""
 
     factors: tuple[str, ...]
@@ -38,8 +37,7 @@ class Axis:
 ELLIPSIS = Axis((), "ellipsis")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """A parsed factor string."""
 
     text: str
@@ -52,8 +50,7 @@ class Rule:
     """The positions of operands whose values are not read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(NamedTuple):
     """A rule met with the shapes of its operands: every axis has its factors, every factor its length."""
 
     operands: tuple[tuple[Axis, ...], ...]
@@ -97,7 +94,7 @@ class Binding:
         return math.prod(size for size in self.sizes.values() if isinstance(size, int))
 
 
-_TOKEN = re.compile(r"\s*(\.\.\.|[\[\](){}<>~]|[A-Za-z][A-Za-z0-9_]*|1|\S)")
+_TOKEN = r"\s*(\.\.\.|[\[\](){}<>~]|[A-Za-z][A-Za-z0-9_]*|1|\S)"
 _PAIRS = {"[": "]", "<": ">", "(": ")", "{": "}"}
 _KINDS = {"[": "whole", "<": "interval", "{": "running"}
 
@@ -131,7 +128,7 @@ def _parse_axis(tokens: list[str], text: str) -> Axis:
 
 
 def _parse_operand(part: str, text: str) -> tuple[tuple[Axis, ...], bool]:
-    tokens = [match.group(1) for match in _TOKEN.finditer(part)]
+    tokens = re.findall(_TOKEN, part)
     sizes_only = bool(tokens) and tokens[0] == "~"
     if sizes_only:
         tokens.pop(0)
@@ -202,7 +199,7 @@ def bind(
     ((5, 2, 4),)
     """
     if not rule.operands and len(shapes) == 1:  # "-> 1 1" may also mean one scalar operand
-        rule = replace(rule, operands=((),))
+        rule = rule._replace(operands=((),))
     if len(shapes) != len(rule.operands):
         raise UsageError(
             f"{len(shapes)} operands for the factor string {rule.text!r}",

@@ -6,15 +6,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(NamedTuple):
     """How quick a place is: rough figures of one core, of a network of 10 Gbit and of Dask. They never reach a bit."""
 
     flops: float = 2e10

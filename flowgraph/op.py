@@ -11,9 +11,9 @@ import cmath
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -87,8 +87,7 @@ COMBINES: dict[str, np.ufunc] = {
 """The named ways in which partial results of a cut contraction become one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Monoid:
+class Monoid(NamedTuple):
     """A way to reduce pieces one by one where the result alone is not enough to go on (a variance, a logsumexp).
 
     All four are module-level functions; a state is a tuple of arrays, whose lengths may differ from piece to piece: the
@@ -105,8 +104,7 @@ class Monoid:
     """`(*operands of no rows, **attrs) -> state` of no piece at all; None where there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Carry:
+class Carry(NamedTuple):
     """How an op goes on from piece to piece of a running axis: what each hands to those behind it."""
 
     pieces: Monoid
@@ -116,20 +114,18 @@ class Carry:
     """Whether, with these attributes, the last piece is the first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """How a kernel writes an operation: a line of Python over `{0}`, `{1}` (operands), `{out}`, the names in `use`."""
 
     text: str
     """For instance "{f}({0}, {1}, {out})"; a text without `{out}` is an expression whose value is the result."""
-    use: Mapping[str, Any] = field(default_factory=dict)
+    use: Mapping[str, Any] = {}
     """The functions that the text names, such as {"f": np.add}."""
     in_place: bool = False
     """Whether `{out}` may be the memory of an operand of the same shape and dtype."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inferred:
+class Inferred(NamedTuple):
     """What an op makes of operands of given types."""
 
     attrs: Attrs
@@ -238,21 +234,23 @@ def define(name: str, factors: str | Callable[..., str], kernel: Callable[..., A
     contradicts itself, so that a mistake shows where it is made.
     """
     op = Op(name, factors, kernel, **fields)
-    _check_definition(op)
-    ours = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == "flowgraph"
-    if name in _OURS and not ours:
-        raise UsageError(
-            f"to define the op {name!r}",
-            "flowgraph has an op of that name, and its operators use it",
-            "Choose another.",
-        )
-    if ours:
-        _OURS.add(name)
+    if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == "flowgraph":
+        _OURS.add(name)  # tests check these definitions: an import need not
+    else:
+        check_definition(op)
+        if name in _OURS:
+            raise UsageError(
+                f"to define the op {name!r}",
+                "flowgraph has an op of that name, and its operators use it",
+                "Choose another.",
+            )
     OPS[name] = op
     return op
 
 
-def _check_definition(op: Op) -> None:
+def check_definition(op: Op) -> None:
+    """Raise UsageError for a definition that contradicts itself."""
+
     def refuse(found: str, remedy: str) -> UsageError:
         return UsageError(f"to define the op {op.name!r}", found, remedy)
 

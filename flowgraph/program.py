@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -74,7 +73,7 @@ class Program:
         meshes = {n: rows[1].mesh for n in optimised.nodes() if (rows := rows_of(layouts.produced(n))) is not None}
         partial = {n: layouts.choices[n].cut.mesh for n in layouts.choices if layouts.contracts(n)}
         self.plan = schedule(optimised, meshes, partial, self.static_rows)
-        self.parts = replace(insert(optimised, layouts), recompute=recompute)
+        self.parts = insert(optimised, layouts)._replace(recompute=recompute)
         self.phases = stages(self.parts)
         self.emitter = Emitter(self.parts, self.plan, self.phases)
         self.meshes = tuple(self.emitter.meshes)
@@ -230,7 +229,7 @@ class Program:
     def _run_tasks(self, values: Sequence[Any], rows: Mapping[str, int], executor: Executor) -> list[Any]:
         given = dict(zip(self.parts.graph.inputs, values, strict=True))
         bound = self.bind(values, rows, executor.workers)
-        bound = replace(bound, outputs=tuple(one for one in bound.outputs if one[0] not in given))
+        bound = bound._replace(outputs=tuple(one for one in bound.outputs if one[0] not in given))
         rest = iter(self._computed(bound, executor) if bound.outputs else ())
         return [_returned(given[node]) if node in given else next(rest) for node in self.outputs]
 
@@ -255,7 +254,7 @@ class Program:
     def note(self, spans: Sequence[Span], stage_of: Callable[[Any], str], steps: int) -> None:
         """Keep the spans of a run of so many steps, if it was recorded: `explain` shows what they took."""
         if spans:
-            self.measured[:] = [replace(one, stage=stage_of(one.key), steps=steps) for one in spans]
+            self.measured[:] = [one._replace(stage=stage_of(one.key), steps=steps) for one in spans]
 
     def run_steps(
         self,

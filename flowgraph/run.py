@@ -8,9 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowgraph.errors import ClusterError, UsageError
 from flowgraph.machine import processors, traits
@@ -19,8 +17,7 @@ from flowgraph.sources import sending
 Get = Callable[[Mapping[Any, Any], Sequence[Any]], Any]
 
 
-@dataclass(frozen=True)
-class Executor:
+class Executor(NamedTuple):
     """A place where tasks run."""
 
     name: str
@@ -173,8 +170,7 @@ def preferring(shares: Mapping[str, int]) -> Iterator[None]:
         _PREFERRING.shares = before
 
 
-@dataclass(frozen=True)
-class _Preferences:
+class _Preferences(NamedTuple):
     """For the key of a task the workers that it prefers, as Dask's annotation `workers` takes it."""
 
     places: Mapping[str, Sequence[str]]
@@ -311,6 +307,7 @@ def shares_disk(client: Any, addresses: Iterable[str]) -> bool:
         if before is not None and before[0] == workers:
             return before[1]
         import tempfile  # late, as whatever `import flowgraph` does not need
+        from pathlib import Path
 
         with tempfile.TemporaryDirectory(prefix="flowgraph-") as directory:
             path = Path(directory) / "probe"
@@ -324,6 +321,8 @@ def shares_disk(client: Any, addresses: Iterable[str]) -> bool:
 
 def _sees(path: str, text: str) -> bool:
     """Whether this process can read the file at `path`, and it is the one that is meant."""
+    from pathlib import Path
+
     with suppress(OSError):
         return Path(path).read_text() == text
     return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +31,7 @@ LEAF_BUDGET_BYTES = 64 << 20
 """Above so many bytes of partial results there are at most 64 leaves; below, leaves may be as many as fit in them."""
 
 
-@dataclass(frozen=True)
-class Schedule:
+class Schedule(NamedTuple):
     """What decides bits, for one program."""
 
     tile: Mapping[str, int]

@@ -10,12 +10,10 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowgraph.errors import UsageError
 from flowgraph.kernel import Kernel
@@ -49,8 +47,7 @@ def _kernel_bytes(kernel: Kernel) -> int:
     return len(blob)
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """One task that ran."""
 
     key: Any
@@ -83,7 +80,7 @@ class Trace:
 
     def save(self, path: Any) -> None:
         """Write a Chrome trace (JSON), which `chrome://tracing` and https://ui.perfetto.dev show."""
-        Path(path).write_text(chrome_text(self.spans), encoding="utf-8")
+        write_chrome(self.spans, path)
 
     @property
     def seconds(self) -> float:
@@ -227,6 +224,13 @@ def _on_cluster(executor: Executor, graph: Mapping[Any, Any], keys: Sequence[Any
     return results
 
 
+def write_chrome(spans: Sequence[Span], path: Any) -> None:
+    """Write spans to a file as a Chrome trace."""
+    from pathlib import Path  # late, as whatever `import flowgraph` does not need
+
+    Path(path).write_text(chrome_text(spans), encoding="utf-8")
+
+
 def chrome_of(spans: Sequence[Span], path: Any) -> None:
     """Write spans to a file as a Chrome trace; raises UsageError where there are none."""
     if not spans:
@@ -235,4 +239,4 @@ def chrome_of(spans: Sequence[Span], path: Any) -> None:
             "no run of it was traced",
             'Run it under `with fg.tracing():`, or with dask.config.set({"flowgraph.trace": True}).',
         )
-    Path(path).write_text(chrome_text(spans), encoding="utf-8")
+    write_chrome(spans, path)

@@ -16,7 +16,7 @@ import scipy.special
 import walk
 
 import flowgraph as fg
-from flowgraph.op import OPS, Monoid, Op, kernel_parameters
+from flowgraph.op import OPS, Monoid, Op, check_definition, kernel_parameters
 from flowgraph.ops.index import numpy_key
 
 NAMES = list(OPS)
@@ -198,6 +198,7 @@ def test_documentation(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_definition(name: str) -> None:
     op = OPS[name]
+    check_definition(op)
     low, high = op.domain
     assert low < high
     assert op.flops >= 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -70,7 +69,7 @@ def lowered(
     """The tasks of a run, and where its outputs will be."""
     given = dict(zip(program.parts.graph.inputs, stand_ins(program, rows, values), strict=True))
     bound: Bound = program.bind(list(given.values()), rows, workers)
-    bound = replace(bound, outputs=tuple(one for one in bound.outputs if not _is_given(one[0], given)))
+    bound = bound._replace(outputs=tuple(one for one in bound.outputs if not _is_given(one[0], given)))
     lowering = Lowering(bound, new_token())
     return lowering, lowering.lower() if bound.outputs else []
 

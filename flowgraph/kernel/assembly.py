@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ REPLICATED_FLOPS = 1e7
 """Whole work before the first loop that every stage does for itself, rather than wait for a task that does it once."""
 
 
-@dataclass(frozen=True)
-class RowArgument:
+class RowArgument(NamedTuple):
     """How a loop reads one of its row operands."""
 
     node: Node
@@ -35,8 +34,7 @@ class RowArgument:
     """The mesh axis over which it is cut."""
 
 
-@dataclass(frozen=True)
-class Excerpt:
+class Excerpt(NamedTuple):
     """What is combined of the partial results of a loop: some entries of its state, or runs of their elements."""
 
     entries: tuple[tuple[int, int, int | None], ...]

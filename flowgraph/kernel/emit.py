@@ -17,7 +17,7 @@ from flowgraph.op import COMBINES, kernel_parameters, monoid_of
 from flowgraph.ops.body import Body
 from flowgraph.partition import BEFORE, COMMUNICATION, SPREAD, rows_of
 
-_VIEW = re.compile(r"\{(\d+|out)\}(\.(?:ravel|reshape)\((?:[^()]|\(\))*\))")
+_VIEW = r"\{(\d+|out)\}(\.(?:ravel|reshape)\((?:[^()]|\(\))*\))"
 """A view of an operand or of the result inside a call template."""
 
 
@@ -264,7 +264,7 @@ class Block(Memory):
                 binds.append((f"{name} = {looked}", node))
             return self.hoisted[id(binds), looked]
 
-        return _VIEW.sub(bind, text)
+        return re.sub(_VIEW, bind, text)
 
     def _ones(self, node: Node) -> str:
         operand = node.inputs[0]

@@ -17,7 +17,7 @@ from flowgraph.partition import MESHES
 MESH_NUMBER = {dim.name: number for number, dim in enumerate(MESHES)}
 """The number that stands for a mesh axis in names: N0 rows in all, n0 in a tile, the first of them at0."""
 
-_RESERVED = re.compile(
+_RESERVED = (
     "[A-Za-z]{1,2}[0-9]+|x[0-9]+_[0-9]+|(?:acc|state|history|body)[0-9]+|(?:bool|complex)[0-9]*|"
     "start|rows|leaf_tiles|stack|push|size|low|steps?|starts|one|program|window|(?:loop|whole)_.*|Stack|MERGES|"
     "range|min|float|tuple|zip|dtype|" + "|".join(keyword.kwlist)
@@ -40,7 +40,7 @@ class Names:
         if id(function) not in self._by_id:
             base = getattr(function, "__name__", "f")
             base = base if base.isidentifier() and not base.startswith("<") else "f"
-            base = f"f_{base}" if _RESERVED.fullmatch(base) else base
+            base = f"f_{base}" if re.fullmatch(_RESERVED, base) else base
             name, number = base, 1
             while name in self.objects and not _is_same(self.objects[name], function):
                 number += 1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowgraph.context import describe_line
 from flowgraph.graph import Node
@@ -23,8 +22,7 @@ from flowgraph.schedule import Schedule
 from flowgraph.types import Dim, static_size
 
 
-@dataclass(frozen=True)
-class Accumulators:
+class Accumulators(NamedTuple):
     """How the partial results of a loop lie in its state."""
 
     merges: tuple[Any, ...]

@@ -10,15 +10,14 @@ back, by an estimate of the time.
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flowgraph.graph import Node, read_operands
 from flowgraph.kernel.levels import Lane, Levels, is_whole_leaf
 from flowgraph.partition import COMBINE, GATHER, PORTION, Partitioned
 
 
-@dataclass(frozen=True)
-class Loop:
+class Loop(NamedTuple):
     """One walk over the rows of one mesh axis."""
 
     level: int
@@ -41,8 +40,7 @@ class Loop:
     """The partial results that are combined in portions only."""
 
 
-@dataclass(frozen=True)
-class Whole:
+class Whole(NamedTuple):
     """What one lane computes of whole values between two loops."""
 
     level: int
@@ -50,8 +48,7 @@ class Whole:
     nodes: tuple[Node, ...]
 
 
-@dataclass(frozen=True)
-class Stages:
+class Stages(NamedTuple):
     """All phases of a program."""
 
     whole: tuple[tuple[Whole, ...], ...]

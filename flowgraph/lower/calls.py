@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +26,7 @@ from flowgraph.kernel import (
 from flowgraph.sources import pieces, resolve, segment
 
 
-@dataclass(frozen=True)
-class Bound:
+class Bound(NamedTuple):
     """A program met with its data: everything that lowering needs to know."""
 
     stages: tuple[Stage, ...]
@@ -44,7 +42,7 @@ class Bound:
     """What the leaves hold: arrays and sources."""
     outputs: tuple[tuple[Node, int | None], ...]
     """The nodes wanted, and for cut ones the axis along which their shards are joined."""
-    cuts: Mapping[Node, Any] = field(default_factory=dict)
+    cuts: Mapping[Node, Any]
     """How each node is cut."""
     places: int = 1
     """How many tasks are to work at a time."""

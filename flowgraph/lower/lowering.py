@@ -8,7 +8,6 @@ shard 2   loop_0 ─┘                    └─ loop_1 ─┘
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,7 +93,7 @@ class Lowering(Tasks):
         if node in self.places:
             return self.places[node]
         if node in self.stored:
-            return replace(self.stored[node], axis=axis)
+            return self.stored[node]._replace(axis=axis)
         return Result((self._own_task(self.value(node), self.numbers[node]),))  # an output that is an input
 
     def _own_task(self, value: Any, number: int) -> Any:
@@ -159,7 +158,7 @@ class Lowering(Tasks):
     def _joined_rows(self, node: Node, pieces: Result, key: Any) -> Any:
         """The key of a task that joins the pieces of `node`."""
         axis = next(axis for axis, cut in enumerate(self.bound.cuts[node]) if cut is not None)
-        return self.single_key(replace(pieces, axis=axis), key)
+        return self.single_key(pieces._replace(axis=axis), key)
 
     def _arguments(self, nodes: Sequence[Node]) -> Any:
         return self.spec.List(*[self.value(node) for node in nodes])
@@ -291,7 +290,7 @@ class Lowering(Tasks):
         """A tree of joins over the shards, until few enough are left for one task."""
         level, most = 0, fan_in(len(stacks.keys), size)
         while len(stacks.keys) > most:
-            groups = [replace(stacks, keys=stacks.keys[i : i + most]) for i in range(0, len(stacks.keys), most)]
+            groups = [stacks._replace(keys=stacks.keys[i : i + most]) for i in range(0, len(stacks.keys), most)]
             name = f"{of}-join{level}"
             stacks = Result(
                 tuple(

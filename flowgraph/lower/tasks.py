@@ -5,8 +5,7 @@ A task is named ("flowgraph-<stage>-<run>", step, shard); it holds a kernel and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowgraph.lower.calls import assemble, pick, task_name
 
@@ -14,8 +13,7 @@ OTHER = "other tasks"
 """The stage of tasks that are none of ours: those of a dask array."""
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """Where a value is found after a run, or by another task."""
 
     keys: tuple[Any, ...]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,8 +73,7 @@ def can_cast(from_: Any, to: Any) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class FloatInfo:
+class FloatInfo(NamedTuple):
     """The limits of a floating-point dtype; of a complex one those of its parts."""
 
     bits: int
@@ -92,8 +90,7 @@ class FloatInfo:
     """The dtype."""
 
 
-@dataclass(frozen=True)
-class IntegerInfo:
+class IntegerInfo(NamedTuple):
     """The limits of an integer dtype."""
 
     bits: int

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -120,6 +119,8 @@ einsum_op: Op = define(
 
 # From any einsum to steps of two operands.
 
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 
 @dataclass(frozen=True, eq=False)
 class _Operand:
@@ -163,7 +164,7 @@ def _parse(equation: str, count: int) -> tuple[list[str], str | None]:
     left, arrow, right = equation.replace(" ", "").replace("...", ".").partition("->")
     terms = left.split(",")
     for term in [*terms, right]:
-        strange = [sign for sign in term if not (sign == "." or sign in ascii_letters)]
+        strange = [sign for sign in term if not (sign == "." or sign in _LETTERS)]
         if strange or term.count(".") > 1:
             raise _mistake(equation, f"{strange[0] if strange else '...'!r} stands where no letter is expected",
                            "Write letters for axes and at most one '...' an operand: '...ij,jk->...ik'.")  # fmt: skip
@@ -329,7 +330,7 @@ def tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Tensor:
     first, second = ([normal_axis(axis, one.ndim) for axis in part] for one, part in zip((x, y), pair, strict=True))
     if len(first) != len(second) or len(set(first)) < len(first) or len(set(second)) < len(second):
         raise UsageError(f"tensordot over axes={axes}", "axes do not come in pairs", "Name as many of x1 as of x2.")
-    letters = iter(ascii_letters)
+    letters = iter(_LETTERS)
     a = list(islice(letters, x.ndim))
     b = [a[first[second.index(axis)]] if axis in second else next(letters) for axis in range(y.ndim)]
     out = [name for axis, name in enumerate(a) if axis not in first]

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,8 +31,7 @@ from flowgraph.types import TensorType
 WHOLE = ("slice", None, None, None)
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """A key taken apart."""
 
     slices: tuple[Any, ...]

@@ -20,9 +20,9 @@ those of the carry of one piece.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowgraph.graph import ITEM, Graph, Node
 from flowgraph.op import Op, Types
@@ -47,8 +47,7 @@ BEFORE = _communication(
 COMMUNICATION = frozenset({COMBINE, GATHER, SPREAD, BEFORE})
 
 
-@dataclass(frozen=True)
-class Partitioned:
+class Partitioned(NamedTuple):
     """A graph with communication nodes, and the layout of every node."""
 
     graph: Graph

@@ -7,15 +7,14 @@ consecutive pieces: over workers, over tasks, over tiles inside a task. One rule
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flowgraph.factors import Axis, Binding
 from flowgraph.graph import ITEM, Graph, Node, operand_types
 from flowgraph.types import TensorType
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """How one axis is cut."""
 
     mesh: str
@@ -38,16 +37,14 @@ def rows_of(layout: Layout) -> tuple[int, Cut] | None:
     return next(((axis, cut) for axis, cut in enumerate(layout) if cut is not None), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The factor of a node that is cut."""
 
     factor: str
     cut: Cut
 
 
-@dataclass(frozen=True)
-class Layouts:
+class Layouts(NamedTuple):
     """What propagation found: one entry for each node that is cut at all."""
 
     leaves: Mapping[Node, Layout]

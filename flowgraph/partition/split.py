@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,8 +41,7 @@ Bounds = tuple[tuple[int, int], ...]
 """The (start, stop) of each piece along an axis."""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """What an input of a split graph holds: a part of an input of the graph before."""
 
     number: int
@@ -60,8 +59,7 @@ class Part:
         return part
 
 
-@dataclass(frozen=True)
-class Join:
+class Join(NamedTuple):
     """How an output of the graph before is made of outputs of a split graph."""
 
     parts: tuple[int | Join, ...]
@@ -88,8 +86,7 @@ class Join:
         )
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """A graph in which logical axes became nodes."""
 
     graph: Graph

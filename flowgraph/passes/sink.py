@@ -14,8 +14,7 @@ large tensors only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,8 +29,7 @@ COMPUTED_BYTES = 64 << 20
 """Parts of smaller tensors are taken after they were computed: else rows are computed once for each part."""
 
 
-@dataclass(frozen=True)
-class Sunk:
+class Sunk(NamedTuple):
     """A graph whose last inputs are parts of the first ones."""
 
     graph: Graph

@@ -9,7 +9,7 @@ has a Program from the caches of eager mode.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from flowgraph.context import describe_line
@@ -121,7 +121,7 @@ class Plan:
                 )
         graph = Graph(leaves, tuple([new[node] for node in self.outputs]))
         found: Compiled = BINDINGS.get((structure(graph), recomputes()), lambda: compiled(graph))
-        return replace(found, graph=graph)  # whose lines errors name
+        return found._replace(graph=graph)  # whose lines errors name
 
     def _lengths(self, types: Sequence[TensorType]) -> dict[Dim, int]:
         """The lengths that were left open; raises ShapeError where what is fed does not agree."""

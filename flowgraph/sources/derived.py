@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from flowgraph.sources.rows import Array, Held, pieces, resolve, type_of
 from flowgraph.types import TensorType, tensor_type
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """Every `step`-th element from start to stop along `axis`, as Python slices count."""
 
     axis: int
@@ -33,8 +32,7 @@ class Slice:
         return len(self.span(length))
 
 
-@dataclass(frozen=True, slots=True)
-class Pad:
+class Pad(NamedTuple):
     """Zeros before and behind, along `axis`."""
 
     axis: int

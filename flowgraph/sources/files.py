@@ -10,12 +10,14 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flowgraph.errors import ClusterError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Array = np.ndarray[Any, Any]
 
@@ -108,6 +110,7 @@ class _Directory:
                 config = sys.modules.get("dask.config")
                 parent = config.get("temporary-directory", None) if config is not None else None
                 import tempfile  # late, as whatever `import flowgraph` does not need
+                from pathlib import Path
 
                 self.path = Path(tempfile.mkdtemp(prefix="flowgraph-", dir=parent))
             self.count += 1

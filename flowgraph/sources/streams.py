@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from flowgraph.errors import ClusterError, DataError
 from flowgraph.sources.rows import Array, Parts, resolve
 from flowgraph.types import TensorType
+
+if TYPE_CHECKING:
+    from pathlib import Path  # late, as whatever `import flowgraph` does not need
 
 
 class Reader(Protocol):
@@ -25,8 +27,7 @@ class Reader(Protocol):
         """Fill `out` with the next `len(out)` rows, and go on behind them."""
 
 
-@dataclass(frozen=True)
-class Stamp:
+class Stamp(NamedTuple):
     """A file as it was when a tensor was made of it."""
 
     path: str
@@ -41,6 +42,8 @@ class Stamp:
 
     def check(self) -> None:
         """Raise ClusterError where this process does not see the file, DataError where it was changed."""
+        from pathlib import Path
+
         try:
             found = Path(self.path).stat()
         except OSError as error:
