@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flowgraph.errors import ClusterError, UsageError
+from flowgraph.lower import NamedGraph, new_token
 from flowgraph.machine import processors, traits
 from flowgraph.sources import sending
 
@@ -170,7 +171,7 @@ def _cluster(client: Any) -> Executor:
         quiet = {} if shared else {"distributed.admin.large-graph-warning-threshold": "1 TiB"}
         try:
             with sending(shared), config.set(quiet), span("flowgraph"):
-                return client.get(dict(graph), list(keys))
+                return client.get(NamedGraph(graph, new_token()), list(keys))
         except KilledWorker as error:
             raise ClusterError(
                 f"to run the task {error.task!r}",
@@ -181,7 +182,7 @@ def _cluster(client: Any) -> Executor:
 
     def hold(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
         check_workers(client)
-        return client.get(dict(graph), list(keys), sync=False)
+        return client.get(NamedGraph(graph, new_token()), list(keys), sync=False)
 
     return Executor("cluster", get, False, max(workers, 1), hold, client)
 
