@@ -16,7 +16,7 @@ from flowgraph import collection
 from flowgraph.context import Hooks
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.graph import Node, make_input, toposort
-from flowgraph.lower import chunk_graph, lower_chunks, new_token
+from flowgraph.lower import NamedGraph, chunk_graph, lower_chunks, new_token
 from flowgraph.ops.create import asarray, cast
 from flowgraph.sources import DaskRows
 from flowgraph.tensor import Tensor, tensor_of
@@ -180,17 +180,6 @@ def _as_input(array: Any, node: Node) -> Any:
     return array
 
 
-class _Layer(dict[Any, Any]):
-    """A graph with a name of its own, which query planning asks for; to make one of its content would take long."""
-
-    def __init__(self, graph: Mapping[Any, Any], name: str) -> None:
-        super().__init__(graph)
-        self.name = name
-
-    def __dask_tokenize__(self) -> Any:
-        return self.name
-
-
 def _array(graph: Mapping[Any, Any], name: str, chunks: Any, dtype: Any) -> Any:
     import dask.array as da
 
@@ -199,7 +188,7 @@ def _array(graph: Mapping[Any, Any], name: str, chunks: Any, dtype: Any) -> Any:
         from dask.array._array_expr._collection import from_graph
 
         keys = [(name, *place) for place in np.ndindex(*map(len, chunks))]
-        return from_graph(_Layer(graph, name), meta, chunks, keys, name)
+        return from_graph(NamedGraph(graph, name), meta, chunks, keys, name)
     return da.Array(graph, name, chunks, dtype=dtype, meta=meta)
 
 

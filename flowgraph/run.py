@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from flowgraph.errors import ClusterError, UsageError
+from flowgraph.lower import NamedGraph, new_token
 from flowgraph.machine import processors, traits
 from flowgraph.sources import sending
 
@@ -216,7 +217,7 @@ def _cluster(client: Any) -> Executor:
         try:
             preferred = preferences(_PREFERRING.shares, addresses)
             with sending(shared), config.set(quiet), span("flowgraph"), annotate(**preferred):
-                return client.get(dict(graph), list(keys))
+                return client.get(NamedGraph(graph, new_token()), list(keys))
         except KilledWorker as error:
             raise ClusterError(
                 f"to run the task {error.task!r}",
@@ -227,7 +228,7 @@ def _cluster(client: Any) -> Executor:
 
     def hold(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:
         check_workers(client, workers_of(client))
-        return client.get(dict(graph), list(keys), sync=False)
+        return client.get(NamedGraph(graph, new_token()), list(keys), sync=False)
 
     return Executor("cluster", get, False, max(workers, 1), hold, client)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dask.base import tokenize
 from dask.local import get_sync
 
 import flowgraph as fg
@@ -127,3 +128,16 @@ def test_an_output_that_is_a_small_input_has_a_task() -> None:
     found = lowered.lower()[1]
     (value,) = get_sync(lowered.graph, list(found.keys))
     assert (value if found.item is None else value[found.item]) == 3
+
+
+def test_a_graph_is_named_without_a_look_at_its_tasks() -> None:
+    """Dask took a millisecond a task."""
+
+    class Untouchable:
+        def __dask_tokenize__(self) -> Any:
+            raise AssertionError("it was looked at")
+
+    first, second = (lower.NamedGraph({"x": Untouchable()}, name) for name in ("a", "b"))
+    assert tokenize(first) == tokenize(lower.NamedGraph({}, "a")) != tokenize(second)
+    again = pickle.loads(pickle.dumps(lower.NamedGraph({"x": 1}, "a")))
+    assert (again, again.name) == ({"x": 1}, "a")
