@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,7 +77,7 @@ def test_a_window_has_the_bits_of_its_steps(step: Any, workers: int, monkeypatch
     monkeypatch.setattr("flowgraph.program.SHARD_TILES", 1)
     program, given = program_of(step), values()
     updates = dict(zip(program.parts.graph.inputs[1:], program.outputs[1:], strict=True))
-    executor = replace(run.resolve(scheduler="sync"), workers=workers)
+    executor = run.resolve(scheduler="sync")._replace(workers=workers)
     counts = program.row_counts(given, None)
     history, state = program.run_steps(given, counts, executor, updates, 4)
     alone, own = [], given

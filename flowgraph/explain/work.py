@@ -93,7 +93,8 @@ class Work:
         names = {f"N{MESH_NUMBER[mesh]}": count for mesh, count in self.bound.rows.items()}
         names |= {f"n{MESH_NUMBER[mesh]}": count for mesh, count in self.bound.rows.items()}
         if isinstance(stage, LoopStage):
-            names |= {f"n{MESH_NUMBER[stage.loop.mesh]}": min(self._tile(stage), rows), "rows": rows}
+            number, first = MESH_NUMBER[stage.loop.mesh], min(self._tile(stage), rows)
+            names |= {f"n{number}": first, f"most{number}": first, "rows": rows}
         taken: int = sum(evaluated(count, names) * width for count, width in stage.kernel.allocated)
         if isinstance(stage, LoopStage):
             return taken + self._stack(stage, rows, key)

@@ -273,14 +273,9 @@ class Memory:
         return name
 
     def _capacity(self, count: str) -> str:
-        """The largest value of a count: that of a full tile."""
-        if self.tiled is None:
-            return count
-        number = MESH_NUMBER[self.tiled]
-        factor = count.partition("*")
-        if factor[0] == f"n{number}" and (not factor[1] or factor[2].isdigit()):
-            return str(self.plan.tile[self.tiled] * int(factor[2] or 1))
-        return count.replace(f"n{number}", str(self.plan.tile[self.tiled])) if f"n{number}" in count else count
+        """The largest value of a count: that of the first tile."""
+        number = None if self.tiled is None else MESH_NUMBER[self.tiled]
+        return count if number is None else count.replace(f"n{number}", f"most{number}")
 
     def _release(self, position: int) -> None:
         """Give back the buffers whose last reader has been emitted."""

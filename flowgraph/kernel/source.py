@@ -86,6 +86,7 @@ class Emitter:
         block.body.append((f"push([{', '.join(self._state(places, loop.partials, block))}])", None))
         shapes = [self._shard_shape(block, node) for node in loop.writes]
         body = [
+            (f"most{number} = min({tile}, rows)", None),
             *block.pre,
             *[
                 (f"w{self.numbers[node]} = empty({shape}, {names.dtype(node.type.dtype)})", node)
