@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -489,8 +490,10 @@ def test_as_a_command_of_its_own_and_of_dask() -> None:
         assert "Did you mean 'Scores'?" in wrong.stderr
 
 
-def interrupted(number: int, *options: str) -> tuple[int, str]:
-    """Exit code and the rest of the standard error of a fit that got the signal while it was fitting."""
+def interrupted(
+    number: int, *options: str, after: bytes = b"fitting", seconds: float = 0.3, times: int = 1
+) -> tuple[int, str]:
+    """Exit code and the rest of the standard error of a fit that got the signal `seconds` after it wrote `after`."""
     start = command(*FIT, "--out", "out", "--steps", "100000000", "--batch-size", "5", *options)
     # A shell in the background sets Ctrl-C to be ignored, and Python then leaves it so.
     reset = f"import os, signal, sys; signal.signal({number}, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
@@ -499,13 +502,16 @@ def interrupted(number: int, *options: str) -> tuple[int, str]:
     ) as process:
         assert process.stderr is not None
         seen = b""
-        while b"fitting" not in seen:
+        while after not in seen:
             part = os.read(process.stderr.fileno(), 1000)
             assert part, seen
             seen += part
-        time.sleep(0.3)
+        time.sleep(seconds)
         assert [name for name in names() if name.endswith(".tmp")]
-        os.killpg(process.pid, number)
+        for again in range(times):
+            time.sleep(0.1 * again)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
         rest = process.stderr.read().decode()
         return process.wait(), rest
 
@@ -520,12 +526,44 @@ def test_an_interrupt_leaves_nothing(number: int, code: int) -> None:
     assert names() == ["scores.csv"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("seconds", [0.0, 0.2])
+def test_an_interrupt_is_one_while_libraries_are_imported(seconds: float) -> None:
+    found, rest = interrupted(signal.SIGINT, after=b"reading", seconds=seconds)
+    assert found == 130
+    assert "Traceback" not in rest
+    assert names() == ["scores.csv"]
+
+
+def test_pyarrow_imports_nothing_by_itself() -> None:
+    """It would take a Ctrl-C in the middle of importing pandas for a pandas that is missing, and go on."""
+    code = (
+        "import sys; from flowgraph.data.csv import load_pyarrow, to_floats; arrow, *_ = load_pyarrow(); "
+        "before = set(sys.modules); to_floats(arrow.array(['1', 'x', None]), '.'); print(*set(sys.modules) - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_an_impatient_interrupt_is_one() -> None:
+    found, rest = interrupted(signal.SIGINT, times=4)
+    assert found == 130
+    assert "Traceback" not in rest
+    assert names() == ["scores.csv"]
+
+
 @pytest.mark.cluster
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_an_interrupt_stops_the_local_cluster_quietly() -> None:
-    found, rest = interrupted(signal.SIGINT, "--cluster", "local:2")
+@pytest.mark.parametrize(
+    ("after", "seconds", "times"),
+    [(b"reading", 1.0, 1), (b"running on", 0.0, 1), (b"fitting", 0.3, 1), (b"fitting", 0.3, 3)],
+)
+def test_an_interrupt_stops_the_local_cluster_quietly(after: bytes, seconds: float, times: int) -> None:
+    found, rest = interrupted(signal.SIGINT, "--cluster", "local:2", after=after, seconds=seconds, times=times)
     assert found == 130
-    assert re.search(r"^flowgraph fit: interrupted\n  Nothing was written\.\n\Z", rest, re.M)
+    if times == 1:
+        assert re.search(r"^flowgraph fit: interrupted\n  Nothing was written\.\n\Z", rest, re.M)
     assert "Traceback" not in rest
     assert names() == ["scores.csv"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from flowgraph.cli.base import Commands
+from flowgraph.cli.base import Commands, quiet_interrupts
 from flowgraph.cli.doctor import doctor_command
 from flowgraph.cli.fit import fit_command
 from flowgraph.cli.predict import predict_command
@@ -40,4 +40,5 @@ def cli(context: click.Context, debug: bool) -> None:
 
 def main() -> None:
     """Run the command line of this process, and exit."""
-    cli(prog_name="flowgraph")
+    with quiet_interrupts():
+        cli(prog_name="flowgraph")

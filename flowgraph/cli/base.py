@@ -48,7 +48,7 @@ class Commands(click.Group):
     def invoke(self, context: click.Context) -> Any:
         """The result of the command; errors end it with a message and an exit code."""
         try:
-            with _sigterm_as_interrupt():
+            with _signals_as_interrupts():
                 return super().invoke(context)
         except (_Refused, click.exceptions.Exit, click.exceptions.NoArgsIsHelpError, BrokenPipeError):
             raise
@@ -117,7 +117,7 @@ def _escaped(text: str) -> str:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
+def _signals_as_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -125,11 +125,34 @@ def _sigterm_as_interrupt() -> Iterator[None]:
     def terminate(*_: object) -> NoReturn:
         raise _Terminated
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    handlers: dict[int, Any] = {signal.SIGTERM: terminate}
+    if not _deaf():
+        handlers[signal.SIGINT] = signal.default_int_handler
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)  # None: not set by Python
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set by Python
+
+
+def _deaf() -> bool:
+    """Whether whoever started this process had it ignore Ctrl-C, as a shell does in the background."""
+    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@contextmanager
+def quiet_interrupts() -> Iterator[None]:
+    """A context for all that a process does: Ctrl-C ends it without a traceback where no command runs.
+
+    After the context it is ignored: what is left to do takes a moment, and its exit code is known.
+    """
+    if not _deaf():
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(_INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Checked(click.ParamType[Any]):

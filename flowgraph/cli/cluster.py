@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
+from multiprocessing import resource_tracker
 from typing import Any
 
 from flowgraph.cli.base import note
@@ -66,8 +67,8 @@ def _started(stack: ExitStack, spec: str, quiet: bool) -> Any:
     if not bokeh:
         note(quiet, "no dashboard: bokeh is not installed (pip install 'flowgraph[dashboard]')")
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgraph-"))
-    cluster = stack.enter_context(
-        LocalCluster(
+    with _interrupts_held():
+        cluster = LocalCluster(
             n_workers=count,
             threads_per_worker=1,
             processes=True,
@@ -77,25 +78,28 @@ def _started(stack: ExitStack, spec: str, quiet: bool) -> Any:
             local_directory=folder,
             silence_logs=logging.CRITICAL,
         )
-    )
+        stack.enter_context(cluster)
     client = stack.enter_context(Client(cluster, set_as_default=False))
-    client.register_plugin(_plugin())
     where = f", dashboard: {cluster.dashboard_link}" if bokeh else ""
     note(quiet, f"running on {count} processes of this machine{where}")
     return client
 
 
-def _plugin() -> Any:
-    """A plugin with which workers leave Ctrl-C to the process that started them; a terminal sends it to all."""
-    from distributed import WorkerPlugin
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A context at whose end Ctrl-C comes through to this thread; what is started inside never gets it.
 
-    class LeaveInterrupts(WorkerPlugin):
-        name = "flowgraph-leave-interrupts"
-
-        def setup(self, worker: Any) -> None:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    return LeaveInterrupts()
+    A terminal sends it to all processes, and those of a cluster are to leave it to the one that started them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would let Ctrl-C through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _reached(stack: ExitStack, address: str, quiet: bool) -> Any:

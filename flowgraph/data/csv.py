@@ -10,9 +10,10 @@ import csv
 import io
 import re
 from collections.abc import Collection, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -89,6 +90,10 @@ def load_pyarrow() -> tuple[Any, Any, Any]:
         import pyarrow
         import pyarrow.compute
         import pyarrow.csv
+
+        with suppress(ImportError):  # pyarrow does so itself when it meets an array, and loses a Ctrl-C meanwhile
+            for name in ("pandas", "pyarrow.pandas_compat", "pyarrow.vendored.version"):
+                import_module(name)
     except ImportError as error:
         remedy = "Install it: pip install 'flowgraph[dataframes]'"
         raise UsageError("read CSV files", "pyarrow, which parses them, is not installed", remedy) from error
