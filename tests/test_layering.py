@@ -223,9 +223,10 @@ def test_import_leaves_heavy_modules_alone() -> None:
 
 @pytest.mark.alone
 def test_import_is_quick() -> None:
+    """0.3 s with numpy; on a machine so slow that numpy alone takes more than two thirds of that, as much more."""
     import_in_a_new_process()  # writes the bytecode
     for _ in range(12):  # a busy machine takes longer, never less time
         numpy, flowgraph, _ = import_in_a_new_process()
-        if numpy + flowgraph < 0.3:
+        if numpy + flowgraph < 0.3 * max(1, numpy / 0.2):
             return
     raise AssertionError(f"numpy takes {numpy} s, flowgraph {flowgraph} s")
