@@ -171,11 +171,12 @@ def preferring(shares: Mapping[str, int]) -> Iterator[None]:
         _PREFERRING.shares = before
 
 
-class _Preferences(NamedTuple):
-    """For the key of a task the workers that it prefers, as Dask's annotation `workers` takes it."""
+class _Preferences:
+    """For the key of a task the workers that it prefers, as Dask's annotation `workers` takes it; no tuple may do so."""
 
-    places: Mapping[str, Sequence[str]]
-    """For each name of tasks, the worker of each shard."""
+    def __init__(self, places: Mapping[str, Sequence[str]]) -> None:
+        self.places = places
+        """For each name of tasks, the worker of each shard."""
 
     def __call__(self, key: Any) -> Sequence[str]:
         found = self.places.get(key[0], ()) if isinstance(key, tuple) else ()
