@@ -172,7 +172,7 @@ def preferring(shares: Mapping[str, int]) -> Iterator[None]:
 
 
 class _Preferences:
-    """For the key of a task the workers that it prefers, as Dask's annotation `workers` takes it; no tuple may do so."""
+    """For the key of a task the workers that it prefers, as Dask's annotation `workers` takes it: no tuple."""
 
     def __init__(self, places: Mapping[str, Sequence[str]]) -> None:
         self.places = places

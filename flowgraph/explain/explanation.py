@@ -16,11 +16,13 @@ from flowgraph.explain.work import Cost, Work
 from flowgraph.graph import lane_of
 from flowgraph.kernel import LoopStage, OneStage
 from flowgraph.lower import OTHER
-from flowgraph.machine import measured_rates
+from flowgraph.machine import Rates, measured_rates
 from flowgraph.program import Program
 from flowgraph.run import Executor, resolve
 from flowgraph.sources import has_tasks
 from flowgraph.watch import Span, size_of
+
+USUAL = Rates()
 
 
 @dataclass(frozen=True)
@@ -184,9 +186,6 @@ class _Explaining:
 
     def run(self, memory: int | None) -> Explanation:
         graph, forms, groups = self.lowering.graph, self.forms, self.groups
-        rates = measured_rates()
-        work = Work(forms, rates)
-        costs = {key: work.of(key) for key in forms.found}
         wanted = {key for one in self.results for key in one.keys}
         needs = {key: forms.needs.get(key, ()) for key in forms.found}
         order = order_of(graph, list(wanted))
@@ -194,17 +193,24 @@ class _Explaining:
         priorities = {key: order.get(key, later) for key in needs}
         homes = homes_of(self.executor, self.places)
 
-        def simulate(costs: Mapping[Any, Cost]) -> Outcome:
+        def costs_at(rates: Rates) -> dict[Any, Cost]:
+            work = Work(forms, rates)
+            return {key: work.of(key) for key in forms.found}
+
+        def simulate(costs: Mapping[Any, Cost], rates: Rates = USUAL) -> Outcome:
             run = Simulation(needs, forms.found, costs, groups, wanted, homes, self.executor.shares_memory, rates)
             return run.run(priorities, forms.given, self.executor.client is None)
 
-        outcome = worst(simulate, costs, self.places)
+        # Memory hangs on the order of tasks, and so on rates: those of everywhere, so that it is the same everywhere.
+        outcome = worst(simulate, costs_at(USUAL), self.places)
+        costs = costs_at(measured_rates())
+        seconds = simulate(costs, measured_rates()).seconds
         edges = {(one, key): self.sizes[one] for key, own in needs.items() for one in set(own)}
         peak = max(outcome.peak, self._collected())
         stages = tuple(self._line(name, costs, edges, outcome) for name in self._names())
-        notes = self._notes(outcome.seconds, peak, memory)
+        notes = self._notes(seconds, peak, memory)
         arrows, lanes = self._arrows(edges), self._lanes()
-        return Explanation(stages, notes, peak, outcome.seconds, edges, arrows, lanes, outcome.moments)
+        return Explanation(stages, notes, peak, seconds, edges, arrows, lanes, outcome.moments)
 
     def _lanes(self) -> dict[str, str]:
         found = {}
