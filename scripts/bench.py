@@ -32,7 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import machine, report
-from benchmarks.jobs import CONTENDERS, JOBS
+from benchmarks.jobs import CASES, CONTENDERS, JOBS
 from benchmarks.rounds import Options, Outcome, measure
 
 
@@ -72,7 +72,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     peers = os.environ.get("FLOWGRAPH_BENCH_PYTHON", sys.executable)
     tensorflow = os.environ.get("FLOWGRAPH_BENCH_TENSORFLOW_PYTHON")
     add = parser.add_argument
-    add("--jobs", type=names_of(list(JOBS)), default=list(JOBS), metavar="A,B", help="which jobs (all)")
+    add("--jobs", type=names_of(list(CASES)), default=list(JOBS), metavar="A,B", help="which jobs or cases (all)")
     add("--contenders", type=names_of(list(CONTENDERS)), default=list(CONTENDERS), metavar="A,B", help="who (all)")
     add("--rounds", type=positive, default=5, metavar="N", help="how many turns each has (5)")
     add("--scale", type=share, default=1.0, metavar="X", help="the share of rows and steps (1)")
@@ -116,7 +116,7 @@ def main(given: Sequence[str] | None = None) -> int:
         say(f"note: only {len(used)} of {asked.threads} processors may be used")
 
     outcomes: list[Outcome] = []
-    for case in [case for job in asked.jobs for case in JOBS[job]]:
+    for case in [case for name in asked.jobs for case in CASES[name]]:
         outcomes.append(measure(case, asked.contenders, options, say))
         print(report.case_text(outcomes[-1], asked.scale), end="\n\n", flush=True)
     about |= report.versions(outcomes)

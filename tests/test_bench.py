@@ -14,6 +14,13 @@ import pytest
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 JOBS = "linear logistic mlp_small mlp_wide three_loops memory small_steps minibatch compile".split()
 JOBS += "processes cluster_step out_of_core lowering simulated".split()
+FEW = {
+    "memory": "memory_linear,memory_mlp_small",
+    "cluster_step": "cluster_steps,no_ops",
+    "lowering": "lowering_10,planning_10000",
+    "simulated": "simulated_64_10",
+}
+"""Cases that stand for those of their job: the others differ in a number, or in what they take of the same run."""
 
 
 def bench(*given: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -57,7 +64,9 @@ def test_the_list_names_every_job() -> None:
     assert [line for line in done.stdout.splitlines() if line and not line.startswith(" ")] == JOBS
 
 
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize(
+    "job", [*(FEW.get(job, job) for job in JOBS), *(pytest.param(job, marks=pytest.mark.slow) for job in FEW)]
+)
 def test_a_job_runs_and_agrees_with_numpy(job: str, tmp_path: Path) -> None:
     file = tmp_path / "found.json"
     done = bench(

@@ -245,7 +245,7 @@ PROCESSES = Case(
 )
 CLUSTER_STEP = (
     Case(
-        "cluster_step",
+        "cluster_steps",
         "a step of Adam after the other on a Dask cluster of two, little work: one step",
         "cluster_step",
         ("flowgraph", "here"),
@@ -382,3 +382,5 @@ JOBS: Mapping[str, tuple[Case, ...]] = {
     "lowering": LOWERING,
     "simulated": SIMULATED,
 }
+CASES: Mapping[str, tuple[Case, ...]] = {case.name: (case,) for job in JOBS.values() for case in job} | dict(JOBS)
+"""What may be asked for by name: a job, or one case of it."""
