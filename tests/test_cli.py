@@ -25,7 +25,7 @@ from click.testing import CliRunner, Result
 
 import flowgraph
 from flowgraph import machine
-from flowgraph.cli import cli, cluster
+from flowgraph.cli import base, cli, cluster
 from flowgraph.cli.doctor import BRAKES, brakes_in
 from flowgraph.cli.fit import fit_command
 from flowgraph.cli.predict import harmless
@@ -543,6 +543,19 @@ def test_pyarrow_imports_nothing_by_itself() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_an_interrupt_that_a_library_takes_is_raised_again() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with base._signals_as_interrupts():
+        base.raise_if_lost()
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            base.raise_if_lost()
+    base.raise_if_lost()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")

@@ -122,18 +122,36 @@ def _signals_as_interrupts() -> Iterator[None]:
         yield
         return
 
-    def terminate(*_: object) -> NoReturn:
-        raise _Terminated
-
-    handlers: dict[int, Any] = {signal.SIGTERM: terminate}
+    handlers: dict[int, Any] = {signal.SIGTERM: _raising(_Terminated)}
     if not _deaf():
-        handlers[signal.SIGINT] = signal.default_int_handler
+        handlers[signal.SIGINT] = _raising(KeyboardInterrupt)
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set by Python
+        _RAISED.clear()
+
+
+_RAISED: list[type[KeyboardInterrupt]] = []
+"""What signals have raised since the command began."""
+
+
+def _raising(kind: type[KeyboardInterrupt]) -> Callable[..., NoReturn]:
+    """A handler of a signal."""
+
+    def handler(*_: object) -> NoReturn:
+        _RAISED.append(kind)
+        raise kind
+
+    return handler
+
+
+def raise_if_lost() -> None:
+    """Raise again what a signal has raised: it met a destructor or a library that takes any exception, and got lost."""
+    if _RAISED:
+        raise _RAISED[0]
 
 
 def _deaf() -> bool:
@@ -280,7 +298,12 @@ def read(quiet: bool, paths: tuple[str, ...], **options: Any) -> Any:
     with bar(
         quiet, total=sum(file.stat().st_size for file in files), desc="reading", unit="B", unit_scale=True
     ) as shown:
-        return ingest_csv(files, progress=lambda done: shown.update(done - shown.n), **options)
+
+        def progress(done: int) -> None:
+            raise_if_lost()
+            shown.update(done - shown.n)
+
+        return ingest_csv(files, progress=progress, **options)
 
 
 def note(quiet: bool, text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from flowgraph.cli.base import COUNT, NAMES, PENALTY, POSITIVE, SEED, bar, note, read, shared_options
+from flowgraph.cli.base import COUNT, NAMES, PENALTY, POSITIVE, SEED, bar, note, raise_if_lost, read, shared_options
 from flowgraph.cli.cluster import check_cluster, connected, is_local
 from flowgraph.errors import UsageError
 
@@ -141,6 +141,7 @@ def _fitting(quiet: bool) -> Iterator[Any]:
     with bar(quiet, desc="fitting", unit="step") as shown:
 
         def progress(done: int, planned: int, loss: float) -> None:
+            raise_if_lost()
             shown.total = planned
             shown.set_postfix_str(f"loss {loss:.6g}", refresh=False)
             shown.update(done - shown.n)
