@@ -266,7 +266,7 @@ def test_planning_is_quick_and_does_not_depend_on_the_number_of_workers() -> Non
     for workers in (10, 10_000):
         fg.plan(graph, workers=workers, cores=1)
         taken = []
-        for _ in range(3):
+        for _ in range(12):  # a busy machine takes longer, never less
             began = time.process_time()
             fg.plan(graph, workers=workers, cores=1)
             taken.append(time.process_time() - began)
