@@ -125,23 +125,28 @@ def _signals_as_interrupts() -> Iterator[None]:
     handlers: dict[int, Any] = {signal.SIGTERM: _raising(_Terminated)}
     if not _deaf():
         handlers[signal.SIGINT] = _raising(KeyboardInterrupt)
+    _RAISED.clear()
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set by Python
-        _RAISED.clear()
 
 
 _RAISED: list[type[KeyboardInterrupt]] = []
-"""What signals have raised since the command began."""
+"""What a signal has raised since the command began."""
 
 
 def _raising(kind: type[KeyboardInterrupt]) -> Callable[..., NoReturn]:
-    """A handler of a signal."""
+    """A handler of a signal. The first one begins to clean up; one that comes meanwhile ends the process quietly.
 
-    def handler(*_: object) -> NoReturn:
+    A second KeyboardInterrupt may arise where nobody waits for one any more, and would end it with a traceback.
+    """
+
+    def handler(number: int, frame: object) -> NoReturn:
+        if _RAISED:
+            sys.exit(_TERMINATED if kind is _Terminated else _INTERRUPTED)
         _RAISED.append(kind)
         raise kind
 
