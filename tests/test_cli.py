@@ -560,6 +560,16 @@ def test_an_interrupt_that_a_library_takes_is_raised_again() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize(("context", "code"), [("quiet_interrupts", 0), ("nullcontext", -signal.SIGINT)])
+def test_an_interrupt_in_a_text_that_is_run_does_not_decide_the_exit_code(context: str, code: int) -> None:
+    text = (
+        "from contextlib import nullcontext, suppress; from flowgraph.cli.base import quiet_interrupts\n"
+        f"with {context}():\n with suppress(KeyboardInterrupt):\n  exec('raise KeyboardInterrupt')"
+    )
+    assert subprocess.run([sys.executable, "-c", text], check=False).returncode == code
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_an_impatient_interrupt_is_one() -> None:
     found, rest = interrupted(signal.SIGINT, times=4)
     assert found == 130

@@ -176,6 +176,9 @@ def quiet_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Python kills itself in the end if the last text that it ran was left by a KeyboardInterrupt, though somebody
+        # has caught that: the text of a dataclass in a library that is imported. This is a later text.
+        exec("")
 
 
 class Checked(click.ParamType[Any]):
