@@ -30,6 +30,17 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch, fresh_programs: None) -> None:
     monkeypatch.setattr(schedule, "TILE_ROWS", (TILE, TILE))
 
 
+def counted_chunks() -> tuple[da.Array, list[int]]:
+    """X in chunks of 50 rows, and the list that gets the length of each chunk as often as it is read."""
+    seen: list[int] = []
+
+    def load(block: Any) -> Any:
+        seen.append(len(block))
+        return block
+
+    return da.from_array(X, chunks=(50, -1)).map_blocks(load, dtype=X.dtype, meta=X[:0]), seen
+
+
 # In.
 
 
@@ -54,13 +65,7 @@ def test_data_frames() -> None:
 
 
 def test_chunks_of_unknown_sizes_are_computed_once() -> None:
-    seen = []
-
-    def load(block: Any) -> Any:
-        seen.append(len(block))
-        return block
-
-    x = da.from_array(X, chunks=(50, -1)).map_blocks(load, dtype=X.dtype, meta=X[:0])
+    x, seen = counted_chunks()
     some = x[x[:, 0] > 0]
     tensor = fg.from_dask(some)
     reads = len(seen)
@@ -111,13 +116,7 @@ def test_gradients_of_dask_arrays_have_their_chunks() -> None:
 
 
 def test_arrays_that_share_a_graph_read_once() -> None:
-    seen = []
-
-    def load(block: Any) -> Any:
-        seen.append(len(block))
-        return block
-
-    x = da.from_array(X, chunks=(50, -1)).map_blocks(load, dtype=X.dtype, meta=X[:0])
+    x, seen = counted_chunks()
     value, slope = fg.value_and_grad(lambda x: fg.sum(fg.tanh(x)))(x)
     total, array = fg.to_dask_arrays(value, slope)
     found, slopes, whole = dask.compute(total, array, x)

@@ -72,12 +72,12 @@ class Outcome:
 
 
 def worst(simulate: Callable[[Mapping[Any, Cost]], Outcome], costs: Mapping[Any, Cost], places: int) -> Outcome:
-    """The outcome of `simulate(costs)`, with the peaks of the worst of a few runs whose tasks take other times.
+    """The fullest of a few runs whose tasks take other times, `simulate(costs)` among them, with the peaks of all.
 
     With several places the order of tasks hangs on times that nobody knows well, and the peak on the order.
     """
-    first = fullest = simulate(costs)
-    peaks = dict(first.peaks)
+    fullest = simulate(costs)
+    peaks = dict(fullest.peaks)
     for seed in range(DISTURBED if places > 1 and len(costs) <= MANY else 0):
         draw = Random(seed)
         other = {key: replace(cost, seconds=cost.seconds * draw.uniform(0.3, 3)) for key, cost in costs.items()}
@@ -85,7 +85,7 @@ def worst(simulate: Callable[[Mapping[Any, Cost]], Outcome], costs: Mapping[Any,
         fullest = max(fullest, found, key=lambda one: one.peak)
         for name, size in found.peaks.items():
             peaks[name] = max(peaks.get(name, 0), size)
-    return Outcome(first.seconds, fullest.peak, peaks, fullest.moments)
+    return replace(fullest, peaks=peaks)
 
 
 class Simulation:
