@@ -272,7 +272,7 @@ class Program:
         lowering, history, state = lower_window(bound, new_token(), steps, updates, self.outputs[0])
         worth = {mesh for mesh, count in rows.items() if count >= self._least_rows(mesh) * len(bound.shards[mesh])}
         with preferring(lowering.shares(worth)):
-            found, *new = self._collected(lowering, [history, *state], executor, steps)
+            found, *new = self._collected(lowering, [lowering.together(history), *state], executor, steps)
         return found, new
 
     def bind(self, values: Sequence[Any], rows: Mapping[str, int], workers: int) -> Bound:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,27 @@ def test_the_update_of_a_fit_is_part_of_it() -> None:
         optimizer=fg.keras.optimizers.Adam(0.01, shard=2),
     )
     assert {"loop_0": 3, "whole_1_slots1": 1}.items() <= {one.name: one.shards for one in cut.stages}.items()
+
+
+@pytest.mark.parametrize("shards", [1, 2, 8, 9])
+def test_a_step_is_explained_as_it_is_in_a_window(shards: int) -> None:
+    """Its tasks are exact, and no more bytes move: where shards compute the update for themselves, and elsewhere."""
+    w = fg.Variable(np.zeros((32, 1), np.float32))
+    given: dict[str, Any] = {"variables": [w], "optimizer": fg.keras.optimizers.Adam(0.01), "scheduler": "synchronous"}
+    data = fg.shard(fg.asarray(X), rows=shards), Y
+
+    def loss(x: Any, y: Any) -> Any:
+        return mse(y, x @ w)
+
+    with fg.tracing() as seen:
+        fg.fit(loss, data, steps=4, window=4, **given)
+    *_, loop, whole = fg.explain_fit(loss, data, **given).stages
+    counts = Counter(one.name.removeprefix("flowgraph-") for one in seen.spans)
+    assert (loop.name, whole.name) == ("loop_0", "whole_1")
+    assert counts["loop-zero"] == 4 * loop.shards == 4 * shards
+    assert counts["whole-one"] == (1 if shards <= 8 else 4)
+    assert loop.bytes_in / 2 < loop.measured_bytes <= loop.bytes_in
+    assert loop.flops > (shards if shards <= 8 else 1) * whole.flops
 
 
 def test_memory_that_is_not_enough_is_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections import Counter
 from typing import Any
 
@@ -13,7 +14,7 @@ from dask.local import get_sync
 
 import flowgraph as fg
 from flowgraph import lower, program
-from flowgraph.lower import lowering
+from flowgraph.lower import along, lowering
 from flowgraph.lower.tree import fan_in, seconds
 
 ROWS = 40_000
@@ -59,15 +60,58 @@ def names(graph: dict[Any, Any]) -> Counter[str]:
     return Counter(name.split("-", 1)[1].rpartition("-")[0] for name, *_ in graph)
 
 
-@pytest.mark.parametrize("shards", [2, 5])
-def test_a_step_is_a_task_for_each_shard_and_one_more(graphs: list[Any], shards: int) -> None:
+@pytest.mark.parametrize(("shards", "updates"), [(1, 1), (2, 1), (8, 1), (9, 6)])
+def test_a_step_is_a_task_for_each_shard_and_where_there_are_many_one_more(
+    graphs: list[Any], shards: int, updates: int
+) -> None:
     fitted(8, shards, 6, scheduler="synchronous")
     counts = names(graphs[0])
     assert counts["loop-zero"] == 6 * shards
-    assert counts["whole-one"] == 6
-    once = counts.total() - 6 * (shards + 1)  # the kernel, and inputs that are not small
-    assert once <= 4
+    assert counts["whole-one"] == updates
+    once = counts.total() - 6 * shards - updates  # kernels, inputs that are not small, and the history
+    assert once <= 5
     assert len(pickle.dumps(graphs[0])) / 6 < 20_000
+
+
+def scaled(x: Any, w: Any) -> Any:
+    """A loss of which some is computed of the state before its loop."""
+    return fg.mean(fg.square(x @ (w / (1 + fg.sum(fg.square(w)))) - 1))
+
+
+def centred(x: Any, w: Any) -> Any:
+    """One of two loops: the second waits for a mean."""
+    return fg.mean(fg.square(x @ w - fg.tanh(x - fg.mean(x, axis=0))[:, :1]))
+
+
+def inverted(x: Any, w: Any) -> Any:
+    """So much of the state before the loop that it is a task of its own."""
+    large = fg.eye(400) * (1 + fg.sum(fg.square(w)))
+    return fg.mean(fg.square(x @ w - fg.linalg.inv(large)[0, 0]))
+
+
+@pytest.mark.parametrize(
+    ("loss", "saved"), [(lambda x, w: fg.mean(fg.square(x @ w - 1)), 1), (scaled, 1), (centred, 0), (inverted, 0)]
+)
+def test_taken_along_or_by_a_task_of_its_own_the_bits_are_the_same(
+    loss: Any, saved: int, graphs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for most in (8, 0):
+        monkeypatch.setattr(along, "MOST_SHARDS", most)
+        for shards in (1, 3):
+            w = fg.Variable(np.full((5, 1), 0.5, "f4"))
+            history = fg.fit(
+                lambda x, w=w, shards=shards: loss(fg.shard(x, rows=shards), w),
+                X,
+                variables=[w],
+                optimizer=fg.keras.optimizers.Adam(0.01),
+                steps=5,
+                window=5,
+            )
+            found.append((history.losses.tobytes(), w.numpy().tobytes()))
+    assert len(set(found)) == 1
+    wholes = [sum(count for name, count in names(one).items() if re.fullmatch("whole-[a-z]+", name)) for one in graphs]
+    assert [after - before for before, after in zip(wholes[:2], wholes[2:], strict=True)] == [4 * saved] * 2
 
 
 def test_of_a_large_state_only_what_is_asked_for_travels(graphs: list[Any]) -> None:

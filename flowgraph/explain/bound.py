@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from flowgraph.errors import UsageError
 from flowgraph.graph import Node
-from flowgraph.lower import Bound, Lowering, Result, new_token
+from flowgraph.lower import Bound, Lowering, Result, lower_window, new_token
 from flowgraph.program import Program
 from flowgraph.sources import SMALL_BYTES, Held
 from flowgraph.types import Dim
@@ -63,16 +63,32 @@ def stand_ins(program: Program, rows: Mapping[str, int], values: Sequence[Any] |
     return found
 
 
+class Lowered(NamedTuple):
+    """The tasks of a run."""
+
+    tasks: Lowering
+    results: list[Result]
+    """Where its outputs will be."""
+    steps: int = 1
+    """How many steps they take; the last of them is to be explained."""
+
+
 def lowered(
-    program: Program, rows: Mapping[str, int], workers: int, values: Sequence[Any] | None
-) -> tuple[Lowering, list[Result]]:
-    """The tasks of a run, and where its outputs will be."""
+    program: Program,
+    rows: Mapping[str, int],
+    workers: int,
+    values: Sequence[Any] | None,
+    updates: Mapping[Node, Node] | None,
+) -> Lowered:
+    """The tasks of a run; of a training step, for which `updates` gives the next value of each state, as in a window.
+
+    The state of the third step comes as that of all steps after it: with the results of those two before it.
+    """
     given = dict(zip(program.parts.graph.inputs, stand_ins(program, rows, values), strict=True))
     bound: Bound = program.bind(list(given.values()), rows, workers)
-    bound = bound._replace(outputs=tuple(one for one in bound.outputs if not _is_given(one[0], given)))
-    lowering = Lowering(bound, new_token())
-    return lowering, lowering.lower() if bound.outputs else []
-
-
-def _is_given(node: Node, given: Mapping[Node, Any]) -> bool:
-    return node in given
+    if updates and program.meshes and not program.is_small(rows):
+        tasks, _, results = lower_window(bound, new_token(), 3, updates, program.outputs[0])
+        return Lowered(tasks, [*results, tasks.results()[0]], 3)
+    bound = bound._replace(outputs=tuple(one for one in bound.outputs if one[0] not in given))
+    tasks = Lowering(bound, new_token())
+    return Lowered(tasks, tasks.lower() if bound.outputs else [])

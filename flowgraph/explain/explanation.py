@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowgraph.errors import UsageError
-from flowgraph.explain.bound import is_count, lowered, row_counts
+from flowgraph.explain.bound import Lowered, is_count, lowered, row_counts
 from flowgraph.explain.forms import Forms, joined
 from flowgraph.explain.picture import Arrow, Box, dot_text, draw
 from flowgraph.explain.simulate import Moment, Outcome, Simulation, order_of, worst
 from flowgraph.explain.table import Column, as_html, as_text, count_text, seconds_text, size_text
 from flowgraph.explain.work import Cost, Work
-from flowgraph.graph import lane_of
+from flowgraph.graph import Node, lane_of
 from flowgraph.kernel import LoopStage, OneStage
 from flowgraph.lower import OTHER
 from flowgraph.machine import Rates, measured_rates
@@ -143,18 +143,21 @@ def explain(
     values: Sequence[Any] | None = None,
     client: Any = None,
     scheduler: Any = None,
+    updates: Mapping[Node, Node] | None = None,
 ) -> Explanation:
     """What a run of `program` will cost, as an Explanation.
 
     `rows` is the number of rows of its data, where the program does not know it (of each mesh axis, where there are
     several); `workers` how many tasks run at a time (as many as where it would run now, if None); `memory` the bytes
     that a worker has: the explanation then says whether the run fits. `values` may give sources in place of arrays.
+    `updates` gives for each input that is state the output that is its next value, where a run is a step of many.
     """
     if workers is not None and not is_count(workers, 1):
         raise UsageError(f"to explain a run with workers={workers!r}", "there must be at least one", "Give workers=2.")
     executor = resolve(client, scheduler)
     places = workers if workers is not None else executor.workers
-    return _Explaining(program, row_counts(program, rows), places, executor, values).run(memory)
+    found = lowered(program, row_counts(program, rows), places, values, updates)
+    return _Explaining(program, found, places, executor).run(memory)
 
 
 def homes_of(executor: Executor, places: int) -> list[int]:
@@ -171,11 +174,11 @@ def homes_of(executor: Executor, places: int) -> list[int]:
 
 
 class _Explaining:
-    def __init__(
-        self, program: Program, rows: Mapping[str, int], places: int, executor: Executor, values: Sequence[Any] | None
-    ) -> None:
-        self.program, self.rows, self.places, self.executor = program, rows, places, executor
-        self.lowering, self.results = lowered(program, rows, places, values)
+    def __init__(self, program: Program, found: Lowered, places: int, executor: Executor) -> None:
+        self.program, self.places, self.executor = program, places, executor
+        self.lowering, self.results, self.steps = found
+        self.before = {key for step in range(self.steps - 1) for key in self.lowering.of_step(step)}
+        """The tasks of steps before the one that is explained."""
         self.forms = Forms(program, self.lowering)
         self.groups = {key: self.group(key) for key in self.forms.found}
         self.sizes = self.forms.sizes()
@@ -204,8 +207,10 @@ class _Explaining:
         # Memory hangs on the order of tasks, and so on rates: those of everywhere, so that it is the same everywhere.
         outcome = worst(simulate, costs_at(USUAL), self.places)
         costs = costs_at(measured_rates())
-        seconds = simulate(costs, measured_rates()).seconds
-        edges = {(one, key): self.sizes[one] for key, own in needs.items() for one in set(own)}
+        seconds = simulate(costs, measured_rates()).seconds / self.steps
+        edges = {
+            (one, key): self.sizes[one] for key, own in needs.items() if key not in self.before for one in set(own)
+        }
         peak = max(outcome.peak, self._collected())
         stages = tuple(self._line(name, costs, edges, outcome) for name in self._names())
         notes = self._notes(seconds, peak, memory)
@@ -233,7 +238,7 @@ class _Explaining:
         return [name for name in order if name in present] + sorted(present.difference(order))
 
     def _line(self, name: str, costs: Any, edges: Mapping[Any, int], outcome: Outcome) -> StageCost:
-        own = [key for key, group in self.groups.items() if group == name]
+        own = [key for key, group in self.groups.items() if group == name and key not in self.before]
         spans = self._spans(name)
         return StageCost(
             name,
@@ -284,6 +289,8 @@ class _Explaining:
             notes.append(
                 f"a pipeline of {program.pipeline} stages, {batches} micro-batch{'es' * (batches != 1)}, {gates}"
             )
+        if self.lowering.homes:
+            notes.append("as in a window of steps: each shard makes the update for itself, and only the last is a task")
         if memory is not None:
             fits = "fits into" if peak <= memory else "does NOT fit into"
             remedy = "" if peak <= memory else "; `fg.plan` looks for cuts that fit"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -198,6 +198,17 @@ def evaluated(text: str, names: Mapping[str, int]) -> int:
     return int(eval(text, {"__builtins__": {}}, dict(names)))
 
 
+class Call(NamedTuple):
+    """A call of a kernel."""
+
+    stage: Any
+    rows: int
+    """Those of its shard."""
+    results: Any
+    completed: Sequence[Any] = ()
+    """What a whole phase completes and joins before it computes."""
+
+
 class Forms:
     """The form of the result of every task of a lowered program."""
 
@@ -221,10 +232,8 @@ class Forms:
                     self.merges[id(excerpt.merges)] = [of.merges[entry] for entry, *_ in excerpt.entries]
         self.found: dict[Any, Any] = {}
         """What each task returns, with forms in place of arrays; None where that is not known."""
-        self.work: dict[Any, tuple[Any, int]] = {}
-        """For each task that calls a kernel: its stage, and the rows of its shard."""
-        self.completed: dict[Any, list[Any]] = {}
-        """For tasks of whole phases: what they complete and join before they compute."""
+        self.work: dict[Any, list[Call]] = {}
+        """For each task that calls kernels: these calls."""
         self.needs = {key: needs_of(task) for key, task in lowering.graph.items()}
         self.given = [key for key, own in self.needs.items() if not own and call_of(lowering.graph[key], {})[0] is None]
         """Entries of the graph that are values, not calls."""
@@ -255,13 +264,24 @@ class Forms:
             return found
         if function is calls.run_after:
             function, found = found[1], found[2:]
+        if function is calls.run_along:
+            wholes, *found = found
+            made: list[Any] = []
+            for call in wholes:
+                made.append(self._kernel(key, calls.run_whole, calls.with_found(call, made)))
+            shard = self._kernel(key, calls.run_loop, found)
+            return (*shard, *(one for results in made for one in results))
         if function in (calls.run_loop, calls.run_sum, calls.run_whole, calls.run_one):
-            stage = self.stage[found[0]]
-            self.work[key] = stage, found[2] if isinstance(stage, LoopStage) else 0
-        result = self._call(function, found)
-        if function is calls.run_whole:
-            self.completed[key] = self._made_first(found)
-        return result
+            return self._kernel(key, function, found)
+        return self._call(function, found)
+
+    def _kernel(self, key: Any, function: Any, args: Sequence[Any]) -> Any:
+        """What a task's call of a kernel returns."""
+        stage, results = self.stage[args[0]], self._call(function, args)
+        rows = args[2] if isinstance(stage, LoopStage) else 0
+        completed = self._made_first(args) if function is calls.run_whole else ()
+        self.work.setdefault(key, []).append(Call(stage, rows, results, completed))
+        return results
 
     def _made_first(self, args: Sequence[Any]) -> list[Any]:
         """The arrays that a whole phase joins before its kernel runs. A single subtree or piece is used as it is."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from flowgraph.explain.forms import Forms, evaluated
+from flowgraph.explain.forms import Call, Forms, evaluated
 from flowgraph.graph import Node
 from flowgraph.kernel import LoopStage, WholeStage
 from flowgraph.kernel.names import MESH_NUMBER
@@ -42,9 +42,10 @@ class Work:
         if key not in self.forms.work:
             size = size_of(self.forms.found[key])
             return Cost(seconds=size / self.rates.memory if "-join" in str(key[0]) else 0.0)
-        stage, rows = self.forms.work[key]
-        flops, seconds = self._flops(stage, rows)
-        return Cost(flops, seconds, self._working(key, stage, rows))
+        own = self.forms.work[key]
+        taken = [self._flops(call.stage, call.rows) for call in own]
+        flops, seconds = (sum(one) for one in zip(*taken, strict=True))
+        return Cost(flops, seconds, max(map(self._working, own)))
 
     # Time.
 
@@ -89,28 +90,27 @@ class Work:
 
     # Memory.
 
-    def _working(self, key: Any, stage: Any, rows: int) -> int:
+    def _working(self, call: Call) -> int:
+        stage = call.stage
         names = {f"N{MESH_NUMBER[mesh]}": count for mesh, count in self.bound.rows.items()}
         names |= {f"n{MESH_NUMBER[mesh]}": count for mesh, count in self.bound.rows.items()}
         if isinstance(stage, LoopStage):
-            number, first = MESH_NUMBER[stage.loop.mesh], min(self._tile(stage), rows)
-            names |= {f"n{number}": first, f"most{number}": first, "rows": rows}
+            number, first = MESH_NUMBER[stage.loop.mesh], min(self._tile(stage), call.rows)
+            names |= {f"n{number}": first, f"most{number}": first, "rows": call.rows}
         taken: int = sum(evaluated(count, names) * width for count, width in stage.kernel.allocated)
         if isinstance(stage, LoopStage):
-            return taken + self._stack(stage, rows, key)
-        own = size_of(self.forms.found[key])  # results lie in what the kernel took
-        joined = sum(size_of(one) for one in self.forms.completed.get(key, ()))
-        return max(taken - own, 0) + joined
+            return taken + self._stack(stage, call)
+        own = size_of(call.results)  # they lie in what the kernel took
+        return max(taken - own, 0) + sum(map(size_of, call.completed))
 
-    def _stack(self, stage: LoopStage, rows: int, key: Any) -> int:
+    def _stack(self, stage: LoopStage, call: Call) -> int:
         """The partial results that a loop holds beside those that it returns, at the worst moment."""
-        states = self.forms.states[stage.loop]
+        states, rows = self.forms.states[stage.loop], call.rows
         if not states.counts or not rows:
             return 0
         leaf = self.bound.leaf_tiles[stage.loop.mesh]
         one = size_of(states.state(0, min(leaf, -(-rows // self._tile(stage))), min(self._tile(stage), rows)))
         leaves = -(-rows // (self._tile(stage) * leaf))
-        found = self.forms.found[key]
-        returned = len(found[0] if stage.loop.writes else found)
+        returned = len(call.results[0] if isinstance(call.results, tuple) else call.results)
         most = leaves.bit_length()  # as many subtrees as a binary counter has digits
         return one * (max(most - returned, 0) + (leaf > 1 and leaves > 1))

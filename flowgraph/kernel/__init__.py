@@ -1,6 +1,7 @@
 """Kernels: one readable numpy function for each stage of a program."""
 
 from flowgraph.kernel.assembly import (
+    REPLICATED_FLOPS,
     Assembly,
     Excerpt,
     LoopStage,
@@ -20,6 +21,7 @@ from flowgraph.kernel.stages import Loop, Stages, stages
 from flowgraph.kernel.window import window
 
 __all__ = [
+    "REPLICATED_FLOPS",
     "Assembly",
     "Emitter",
     "Excerpt",

@@ -95,6 +95,33 @@ def run_nothing(*before: Any) -> None:
     """Nothing, once `before` is there: what waits for it need not have it sent."""
 
 
+class Along(NamedTuple):
+    """A result of a whole phase that the tasks which take it compute for themselves."""
+
+    step: int
+    call: int
+    """Which of the phases that these tasks take along."""
+    item: int
+
+
+def run_along(calls: Sequence[Sequence[Any]], kernel: Kernel, *arguments: Any) -> tuple[Any, ...]:
+    """One shard of a loop after the whole phases of which it takes results; what the loop returns, then what they do.
+
+    `calls` has the arguments of `run_whole` for each phase.
+    """
+    found: list[Any] = []
+    for call in calls:
+        found.append(run_whole(*with_found(call, found)))
+    shard = run_loop(*with_found((kernel, *arguments), found))
+    return (*shard, *(one for results in found for one in results))
+
+
+def with_found(call: Sequence[Any], found: Sequence[Any]) -> Any:
+    """The arguments of `run_whole` or `run_loop`: the last of them are values, some of which phases have `found`."""
+    *rest, values = call
+    return *rest, [found[one.call][one.item] if isinstance(one, Along) else one for one in values]
+
+
 def run_one(kernel: Kernel, totals: Any, order: Any, how: Any, parts: Any, arguments: Any, dtypes: Any) -> Any:
     """A program of one tile. `order` says which of its inputs are rows."""
     rows = iter(

@@ -14,12 +14,15 @@ import numpy as np
 
 from flowgraph.graph import Node, value_bytes
 from flowgraph.kernel import Excerpt, Lane, Loop, LoopStage, OneStage, RowArgument, WholeStage, clean, is_whole_leaf
+from flowgraph.lower.along import taken_along
 from flowgraph.lower.calls import (
+    Along,
     Bound,
     assemble_pieces,
     join_stacks,
     pick,
     run_after,
+    run_along,
     run_loop,
     run_nothing,
     run_one,
@@ -31,7 +34,7 @@ from flowgraph.lower.calls import (
 from flowgraph.lower.flow import gates
 from flowgraph.lower.single import piece_arguments
 from flowgraph.lower.tasks import Result, Tasks
-from flowgraph.lower.tree import fan_in
+from flowgraph.lower.tree import fan_in, partial_bytes
 from flowgraph.sources import SMALL_BYTES, Derived, Held
 
 BESIDE_BYTES = 1 << 18
@@ -42,8 +45,6 @@ INSIDE_BYTES = 1 << 10
 """Values of at most so many bytes stand in every task that takes them.
 
 Larger ones are a task, so that they travel once to each worker."""
-SUBTREES = 4
-"""A shard's partial results are about so many subtrees."""
 
 
 class Lowering(Tasks):
@@ -68,6 +69,10 @@ class Lowering(Tasks):
         """For each loop: the tasks that have its partial results, or what is combined of them as a whole."""
         self.portions: dict[tuple[Loop, Lane], Result] = {}
         """The tasks that have the portions of a lane."""
+        self.along: list[tuple[Any, list[Along]]] = []
+        """What the shards of the next loop compute for themselves: the arguments of whole phases, and their results."""
+        self.homes: dict[Along, Any] = {}
+        """For results of these: what to write in the arguments of tasks that come later."""
         self.gates = gates(bound.stages, bound.places)
         self.leaving: dict[LoopStage, int] = {}
         """For the last loop of each stage of a pipeline: how far behind a micro-batch is the next that waits for it."""
@@ -80,14 +85,24 @@ class Lowering(Tasks):
 
     def lower(self) -> list[Result]:
         """Emit all tasks; for each output, where its value will be."""
+        self.emit()
+        return self.results()
+
+    def results(self) -> list[Result]:
+        """For each output, where the tasks of the last step have its value."""
+        return [self._result(node, axis) for node, axis in self.bound.outputs]
+
+    def emit(self, along: Collection[Any] = ()) -> None:
+        """Emit all tasks of a step but those of the stages `along`, which shards of the next loop take along."""
         for stage in self.bound.stages:
             if isinstance(stage, LoopStage):
                 self._loop(stage)
-            elif isinstance(stage, WholeStage):
-                self._whole(stage)
-            else:
+            elif isinstance(stage, OneStage):
                 self._one(stage)
-        return [self._result(node, axis) for node, axis in self.bound.outputs]
+            elif stage in along:
+                self._take_along(stage)
+            else:
+                self._whole(stage)
 
     def _result(self, node: Node, axis: int | None) -> Result:
         if node in self.places:
@@ -102,9 +117,10 @@ class Lowering(Tasks):
             return value.key
         return self.task(self.key("output", number), whole_of, value)
 
-    def together(self, nodes: Sequence[Any]) -> Result:
+    def together(self, values: Sequence[Any]) -> Result:
         """Where the values of tasks' arguments are found as one list: one result, of which the caller is told once."""
-        return Result((self.task(self.key("history", 0), whole_of, self.spec.List(*nodes)),))
+        own = self.spec.List(*[self.homes.get(one, one) if isinstance(one, Along) else one for one in values])
+        return Result((self.task(self.key("history", 0), whole_of, own),))
 
     def shares(self, meshes: Collection[str]) -> dict[str, int]:
         """For the tasks of loops over `meshes` that read files or arrays: into how many shards each loop is cut.
@@ -174,7 +190,8 @@ class Lowering(Tasks):
                 self.values[node] = self.spec.TaskRef(self._joined_rows(node, self.state_rows[node], key))
             else:
                 self.values[node] = self._given(node, self.sources[node])
-        return self.values[node]
+        found = self.values[node]
+        return self.homes.get(found, found) if isinstance(found, Along) else found
 
     def _computed(self, node: Node) -> Any:
         """A whole value that a task of this step computes: picked by a task of its own, or by each that takes it."""
@@ -206,23 +223,31 @@ class Lowering(Tasks):
         name, totals = stage.kernel.name, bound.totals()
         kernel = self.shared(f"{name}-kernel", 0, stage.kernel)
         arguments = self._arguments(stage.arguments)
-        function = run_loop if stage.loop.writes else run_sum
+        calls, self.along = self.along, []
+        function: tuple[Any, ...] = (run_loop if stage.loop.writes else run_sum,)
+        if calls:
+            function = run_along, self.spec.List(*[call for call, _ in calls])
         leaf, keys = bound.leaf_tiles[mesh], []
         group, *_ = self.key(name, 0)
         waited_for = len(bound.shards[mesh]) - self.leaving.get(stage, len(bound.shards[mesh]))
         for shard, (start, stop) in enumerate(bound.shards[mesh]):
             parts = self.listed([self._rows(one, shard, start, stop) for one in stage.rows])
-            call = (function, kernel, start, stop - start, leaf, totals, how, parts, arguments)
+            call = (*function, kernel, start, stop - start, leaf, totals, how, parts, arguments)
             keys.append(self.task((group, self.step, shard), *self._gated(stage, shard), *call))
             if shard < waited_for:  # and all before it: they may overtake one another
                 waited = [keys[-1], *([self.key(f"{name}-done", shard - 1)] if shard else [])]
                 self.task(self.key(f"{name}-done", shard), run_nothing, *map(self.spec.TaskRef, waited))
-        self._place_rows(stage, keys)
+        for item, one in enumerate([one for _, results in calls for one in results], 1 + len(stage.loop.writes)):
+            self.homes[one] = self.ref(keys[0], item)
+        self._place_rows(stage, keys, bool(calls))
 
-    def _place_rows(self, stage: LoopStage, keys: Sequence[Any]) -> None:
-        """Note where the results of a loop are: its partial results, and the rows that leave it."""
+    def _place_rows(self, stage: LoopStage, keys: Sequence[Any], several: bool) -> None:
+        """Note where the results of a loop are: its partial results, and the rows that leave it.
+
+        `several`: its tasks return more than partial results.
+        """
         name, rows = stage.kernel.name, max(stop - start for start, stop in self.bound.shards[stage.loop.mesh])
-        partial = SUBTREES * sum(value_bytes(one) for node in stage.loop.partials for one in node.types)
+        partial = partial_bytes(stage)
         sizes = [partial, *(rows * value_bytes(node.type) for node in stage.loop.writes)]
 
         def one(number: int, what: str) -> Result:
@@ -235,7 +260,7 @@ class Lowering(Tasks):
             return Result(tuple(own))
 
         stacks = Result(tuple(keys))
-        if stage.loop.writes:
+        if stage.loop.writes or several:
             stacks = one(0, "partial") if stage.loop.partials else Result(())
         for number, node in enumerate(stage.loop.writes, 1):
             self.stored[node] = one(number, f"rows{number}")
@@ -312,11 +337,22 @@ class Lowering(Tasks):
         return self.spec.List(stage.excerpts[lane].merges, self.refs(self.portions[stage.loop, lane]))
 
     def _whole(self, stage: WholeStage) -> None:
+        self._place(
+            stage.results, self.task(self.key(stage.kernel.name, 0), run_whole, *self._call(stage, stage.kernel))
+        )
+
+    def _take_along(self, stage: WholeStage) -> None:
+        """Have the tasks of the next loop compute a whole phase."""
+        kernel = self.shared(f"{stage.kernel.name}-kernel", 0, stage.kernel)
+        results = [Along(self.step, len(self.along), item) for item, _ in enumerate(stage.results)]
+        self.along.append((self.spec.List(*self._call(stage, kernel)), results))
+        self.values.update(zip(stage.results, results, strict=True))
+
+    def _call(self, stage: WholeStage, kernel: Any) -> tuple[Any, ...]:
+        """The arguments of `run_whole`."""
         own = [one for one in stage.loops if one.merges]
-        key = self.task(
-            self.key(stage.kernel.name, 0),
-            run_whole,
-            stage.kernel,
+        return (
+            kernel,
             self.bound.totals(),
             [one.merges for one in own],
             self.spec.List(*[self.refs(self.stacks[one.loop]) for one in own]),
@@ -325,19 +361,21 @@ class Lowering(Tasks):
             self.spec.List(*[self._portions(one, stage.phase.lane) for one in stage.portions]),
             self._arguments(stage.arguments),
         )
-        self._place(stage.results, key)
 
 
 def lower_window(
     bound: Bound, run: str, steps: int, updates: Mapping[Node, Node], traced: Node
-) -> tuple[Lowering, Result, list[Result]]:
-    """`steps` steps as one graph, each on the state of the one before: (tasks, `traced` of all steps, new state)."""
-    lowering = Lowering(bound, run)
-    order = [node for node, _ in bound.outputs]
+) -> tuple[Lowering, list[Any], list[Result]]:
+    """`steps` steps as one graph, each on the state of the one before: (tasks, `traced` of each step, new state).
+
+    What is traced are arguments of a task that takes them `together`.
+    """
+    lowering, between = Lowering(bound, run), taken_along(bound, updates)
     history = []
     for step in range(steps):
         if step:
             lowering.advance(updates)
-        results = dict(zip(order, lowering.lower(), strict=True))
+        lowering.emit(between if step + 1 < steps else ())
         history.append(lowering.value(traced))
-    return lowering, lowering.together(history), [results[new] for new in updates.values()]
+    results = dict(zip([node for node, _ in bound.outputs], lowering.results(), strict=True))
+    return lowering, history, [results[new] for new in updates.values()]

@@ -41,8 +41,8 @@ class Tasks:
         return (self._named(name), self.step, shard)
 
     def lasting(self, name: str, shard: int) -> Any:
-        """The key of a task that all steps share."""
-        return (self._named(name), 0, shard)
+        """The key of a task that all steps share: no step has its number."""
+        return (self._named(name), -1, shard)
 
     def _named(self, name: str) -> str:
         if name not in self._names:
@@ -53,6 +53,10 @@ class Tasks:
     def stage_of(self, key: Any) -> str:
         """The stage that a task belongs to: the name of its kernel, `input`, or OTHER for tasks that were there."""
         return self._stages.get(key[0] if isinstance(key, tuple) else key, OTHER)
+
+    def of_step(self, step: int) -> set[Any]:
+        """The tasks of a step."""
+        return {key for key in self.graph if isinstance(key, tuple) and key[0] in self._stages and key[1] == step}
 
     def single_key(self, result: Result, key: Any) -> Any:
         """The key of a task whose result is the value of an output, all in one."""

@@ -11,6 +11,8 @@ Merging follows the grid of all rows, so no bit depends on the fan-in: it is a m
 
 from __future__ import annotations
 
+from flowgraph.graph import value_bytes
+from flowgraph.kernel import LoopStage
 from flowgraph.machine import Rates
 
 RATES = Rates()
@@ -19,6 +21,13 @@ LATENCY_SECONDS = 2e-3
 INPUT_SECONDS = 2e-4
 """What one more input of a task costs, however small: it is asked for, sent and unpacked."""
 CHOICES = (2, 4, 8, 16, 32, 64)
+SUBTREES = 4
+"""A shard's partial results are about so many subtrees."""
+
+
+def partial_bytes(stage: LoopStage) -> int:
+    """About how many bytes of partial results a shard of a loop returns."""
+    return SUBTREES * sum(value_bytes(one) for node in stage.loop.partials for one in node.types)
 
 
 def fan_in(count: int, size: int) -> int:

@@ -50,4 +50,5 @@ def explain_fit(
         rows = step.program.row_counts([*map(like_of, nodes), *state, *outside], step.entry.rows, of_inputs=False)
         if batch_size is not None:
             rows |= dict.fromkeys(step.batch_meshes, batch_size)
-        return explain(step.program, rows, workers, memory, None, client, scheduler)
+        updates = None if batch_size is not None else step.updates  # a batch of more than a tile is a window of its own
+        return explain(step.program, rows, workers, memory, None, client, scheduler, updates)
