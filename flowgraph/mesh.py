@@ -26,11 +26,13 @@ class Mesh:
     ...     float(fg.sum(fg.shard(w, axes={1: "model"})))
     24.0
 
-    Raises UsageError for an axis of less than one piece.
+    Raises UsageError for an axis of less than one piece, and for a name that is none in Python.
     """
 
     def __init__(self, **axes: Any) -> None:
         for name, pieces in axes.items():
+            if not name.isidentifier():  # it becomes part of the names of tasks; shard keeps numbers for itself
+                raise UsageError(f"a mesh with an axis {name!r}", "that is no name", "Use letters, digits and _.")
             if isinstance(pieces, bool) or not isinstance(pieces, int) or pieces < 1:
                 raise UsageError(
                     f"a mesh with {name}={pieces!r}", "an axis has at least one piece", f"Give {name}=1 for no cut."

@@ -81,14 +81,14 @@ def define() -> Iterator[Callable[..., Op]]:
 
 
 @contextmanager
-def processes(number: int, silence_logs: int = logging.ERROR) -> Iterator[Client]:
-    """A client of so many processes with one thread each. It is not dask's default client: tests name it."""
+def processes(number: int, silence_logs: int = logging.ERROR, threads: int = 1) -> Iterator[Client]:
+    """A client of so many processes with so many threads each. It is not dask's default client: tests name it."""
     from distributed import Client, LocalCluster
 
     with (
         LocalCluster(
             n_workers=number,
-            threads_per_worker=1,
+            threads_per_worker=threads,
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",  # the default port may be taken
@@ -105,6 +105,13 @@ def processes(number: int, silence_logs: int = logging.ERROR) -> Iterator[Client
 def cluster() -> Iterator[Client]:
     """Two processes, for tests that leave them as they are."""
     with processes(2) as client:
+        yield client
+
+
+@pytest.fixture
+def threaded_cluster() -> Iterator[Client]:
+    """Two processes with two threads each, as Dask makes them by default."""
+    with processes(2, threads=2) as client:
         yield client
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from flowgraph.cli import base, cli, cluster
 from flowgraph.cli.doctor import BRAKES, brakes_in
 from flowgraph.cli.fit import fit_command
 from flowgraph.cli.predict import harmless
+from flowgraph.errors import ClusterError
 from flowgraph.machine import usable_processors
 from flowgraph.regression import LOSSES, OPTIMIZERS, LinearModel
 
@@ -123,7 +125,7 @@ def test_several_files_patterns_and_columns() -> None:
     found = json.loads(result.stdout)
     assert found["coefficients"] == pytest.approx({"a": 1, "b, c": 2, "d": -3})
     assert (found["rows"], found["skipped_columns"]) == (60, ["text"])
-    assert "columns without numbers are left out: 'text'" in result.stderr
+    assert "columns without numbers or without a name are left out: 'text'" in result.stderr
     named = json.loads(good("fit", "part-*.csv", "--target", "y", "--features", 'd,"b, c"', "--json").stdout)
     assert list(named["coefficients"]) == ["d", "b, c"]
     fewer = json.loads(good("fit", "part-*.csv", "--target", "y", "--exclude", '"b, c"', "--json").stdout)
@@ -152,7 +154,7 @@ def test_dialects_and_missing_cells() -> None:
     Path("euro.csv").write_text("x;y\n1,5;2\n;3\n2,5;4,5\n3;5\n")
     result = good("fit", "euro.csv", "--target", "y", "--sep", ";", "--decimal", ",", "--missing", "drop", "--json")
     assert (json.loads(result.stdout)["rows"], json.loads(result.stdout)["dropped_rows"]) == (3, 1)
-    assert "1 rows with missing or infinite cells are left out" in result.stderr
+    assert "left out: 1 row with missing or infinite cells" in result.stderr
     Path("tabs.csv").write_text("x\ty\n1\t2\n2\t3\n4\t6\n")
     good("fit", "tabs.csv", "--target", "y", "--delimiter", "tab")
 
@@ -289,10 +291,19 @@ BAD = [
         *rows("x,y\n1,1\n2,2,2\n")),
     Bad("duplicate columns", 65, "rows.csv", "more than one column is called 'x'", "own name",
         *rows("x,x,y\n1,2,3\n")),
-    Bad("constant column", 65, "learn 'y'", "constant in all 3 rows: 'z'", "--exclude 'z'",
+    Bad("constant column", 65, "learn 'y'", "constant over 3 rows: 'z'", "--exclude 'z'",
         *rows("x,z,y\n1,5,1\n2,5,2\n3,5,4\n")),
     Bad("dependent columns", 65, "learn 'y' from 2", "'x', 'z' determine one another", "--exclude 'z'",
         *rows("x,z,y\n1,2,1\n2,4,2\n3,6,4\n4,8,1\n")),
+    Bad("equal columns", 65, "learn 'y' from 2", "only 1 independent one: 'x', 'z'", "--exclude 'z'",
+        *rows("x,z,y\n1,1,1\n2,2,2\n3,3,4\n4,4,1\n")),
+    Bad("one row", 65, "learn 'y' from 1 feature", "only 1 row, so many answers", "Add rows", *rows("x,y\n1,2\n")),
+    Bad("thousands", 65, "column 'x'", "a notation that is not read: '1,000'", "between thousands write none",
+        *rows('x,y\n"1,000",1\n"2,000",2\n"3,000",4\n')),
+    Bad("standard input", 66, "read '-'", "only once", "a regular file", ["fit", "-", "--target", "y"]),
+    Bad("file without a name", 66, "read ''", "is empty", "a regular file", ["fit", "", "--target", "y"]),
+    Bad("output without a name", 64, "--out ''", "must be a name", "--out results", [*FIT, "--out", ""]),
+    Bad("option without its value", 64, "flowgraph fit", "'--steps' requires", "fit --help", [*FIT, "--steps"]),
     Bad("fewer rows than features", 65, "from 3 features", "only 2 rows", "--ridge",
         *rows("a,b,c,y\n1,2,3,4\n3,2,1,4\n")),
     Bad("semicolons", 65, "rows.csv", "the header is one column", "`--sep ';'`", *rows("x;y\n1;2\n")),
@@ -353,8 +364,48 @@ def test_bad_input_has_one_clear_error(bad: Bad) -> None:
     assert not Path("out").exists()
 
 
+def test_packed_files_are_named() -> None:
+    Path("rows.csv.gz").write_bytes(gzip.compress(GOOD.encode()))
+    result = run("fit", "rows.csv.gz", "--target", "y")
+    assert (result.exit_code, "it is a gzip file" in result.stderr) == (65, True), result.stderr
+
+
+def test_a_tilde_that_the_shell_has_left_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd() / "home"))
+    Path("home").mkdir()
+    Path("home/rows.csv").write_text(GOOD)
+    good("fit", "~/rows.csv", "--target", "y", "--out", "~/model", "-q")
+    good("predict", "~/model", "~/*.csv", "--out", "~/predictions.csv")
+    assert names() == ["home", "scores.csv"]
+    assert names("home") == ["model", "predictions.csv", "rows.csv"]
+
+
+def test_a_table_in_an_error_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise ClusterError("run on 2 workers", "they differ:\n       here  there\nnumpy  2.4   2.3", "Make them alike.")
+
+    monkeypatch.setattr("flowgraph.data.find_files", refuse)
+    assert run(*FIT).stderr.splitlines() == [
+        "flowgraph fit: error",
+        "  asked:  run on 2 workers",
+        "  found:  they differ:",
+        "                 here  there",
+        "          numpy  2.4   2.3",
+        "  remedy: Make them alike.",
+    ]
+
+
+def test_a_column_without_a_name_is_not_called_text() -> None:
+    Path("rows.csv").write_text(",x,y\n0,1,1\n1,2,2\n2,3,4\n")
+    assert (
+        "columns without numbers or without a name are left out: ''" in good("fit", "rows.csv", "--target", "y").stderr
+    )
+
+
 def test_a_model_of_other_features() -> None:
     good(*FIT, "--out", "model", "--quiet")
+    Path("new.csv").write_text("Hours;Age\n1;2\n")
+    assert "Did you mean delimiter=';'" in run("predict", "model", "new.csv").stderr
     Path("new.csv").write_text("hours,Age\n1,2\n")
     result = run("predict", "model", "new.csv")
     assert result.exit_code == 65

@@ -56,6 +56,19 @@ def test_a_cluster_holds_the_chunks_and_changes_no_bit(cluster: Any, batch_size:
 
 
 @pytest.mark.cluster
+def test_threads_of_a_worker_change_no_bit(threaded_cluster: Any) -> None:
+    """Kernels, files of arrays and compiled programs of a worker meet in several threads at once."""
+    x, y = da.from_array(X, chunks=(7000, 4)), da.from_array(Y, chunks=(10_000, 1))
+    product = fg.function(lambda x: fg.tanh(fg.shard(x, rows=16) @ X[:4].T) @ X[:4], client=threaded_cluster)
+    for batch_size in (None, 500):
+        here = trained(X, Y, batch_size)
+        for there in (trained(x, y, batch_size, threaded_cluster), trained(X, Y, batch_size, threaded_cluster)):
+            assert all(map(np.array_equal, here, there))
+    for _ in range(3):
+        assert np.array_equal(product(X).numpy(), product.python_function(X).numpy())
+
+
+@pytest.mark.cluster
 def test_every_worker_has_its_shards_in_every_step(cluster: Any) -> None:
     """Dask alone runs tasks where their kernel and state are, which may be one worker for all of them."""
     x = np.random.default_rng(0).standard_normal((600_000, 8)).astype("f4")

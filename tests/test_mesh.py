@@ -207,6 +207,11 @@ def test_random_programs_mean_the_same_when_they_are_cut(program: tuple[Graph, l
 # Wrong wishes.
 
 
+def test_an_axis_whose_name_is_a_number_of_pieces() -> None:
+    with pytest.raises(UsageError, match="'2'"):
+        fg.Mesh(**{"2": 3})
+
+
 def test_a_name_that_the_mesh_does_not_have() -> None:
     with fg.Mesh(data=2), pytest.raises(UsageError, match="'model'"):
         fg.shard(fg.ones((4, 4)), axes={1: "model"})
@@ -219,8 +224,9 @@ def test_a_mesh_without_pieces(axes: dict[str, Any]) -> None:
 
 
 def test_an_axis_that_the_tensor_does_not_have() -> None:
-    with pytest.raises(ShapeError, match="2 axes"):
+    with pytest.raises(ShapeError, match="2 axes") as caught:
         fg.shard(fg.ones((4, 4)), axes={2: 2})
+    assert caught.value.asked == "shard(float32[4, 4]): axes={2: 2}"
     with pytest.raises(ShapeError):
         fg.shard(fg.Variable(1.0), axes={0: 2})
 

@@ -259,7 +259,7 @@ def test_columns_that_determine_one_another(tmp_path: Path) -> None:
     features = np.column_stack([features[:, :2], features[:, 0] * 3 - features[:, 1] / 7, features[:, 2]])
     with pytest.raises(DataError) as caught:
         fit_linear(ingested(tmp_path, features, target))
-    assert caught.value.found == "there are only 3 independent ones: 'x0', 'x1', 'x2' determine one another"
+    assert caught.value.found == "only 3 independent ones: 'x0', 'x1', 'x2' determine one another"
     assert "--exclude 'x2'" in caught.value.remedy
     assert "--ridge" in caught.value.remedy
 
@@ -282,6 +282,11 @@ def test_a_learning_rate_that_is_too_large(rate: float) -> None:
 def test_an_end_far_above_the_start() -> None:
     with pytest.raises(DivergedError, match=r"the loss went from 613\.85 to .* in 1 step"):
         fit_linear(ingest_csv(EXAMPLE, target="Scores"), learning_rate=1000, steps=1)
+
+
+def test_a_target_whose_squares_vanish_is_no_constant(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="in 'y' are too small for float64"):
+        fit_linear(ingested(tmp_path, [[1.0], [2.0]], [1e-200, 2e-200]))
 
 
 def test_columns_beyond_floating_point(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -57,17 +59,16 @@ class Commands(click.Group):
             _tell(context, "terminated" if terminated else "interrupted", ["Nothing was written."])
             raise click.exceptions.Exit(_TERMINATED if terminated else _INTERRUPTED) from None
         except click.UsageError as error:
-            _fail(context, _as_ours(error, context.command_path))
+            _fail(context, _as_ours(error, _path(context)))
         except FlowgraphError as error:
             _fail(context, error)
         except OSError as error:
-            asked = f"run {context.command_path} {context.invoked_subcommand or ''}".strip()
             remedy = "Check the place, its permissions and the space left on it."
-            _fail(context, FlowgraphError(asked, str(error), remedy), _IO_ERROR)
+            _fail(context, FlowgraphError(f"run {_path(context)}", str(error), remedy), _IO_ERROR)
         except Exception as error:  # noqa: BLE001 - the last hand before the user
-            asked = f"run {context.command_path} {context.invoked_subcommand or ''}".strip()
             found = f"flowgraph failed where it should not: {type(error).__name__}: {error}"
-            _fail(context, FlowgraphError(asked, found, "Please report this, with what --debug prints."))
+            remedy = "Please report this, with what --debug prints."
+            _fail(context, FlowgraphError(f"run {_path(context)}", found, remedy))
 
 
 class _Refused(click.ClickException):
@@ -84,6 +85,11 @@ class _Refused(click.ClickException):
         click.echo(_message("flowgraph", "error", _parts(self.error)), file=file, err=True)
 
 
+def _path(context: click.Context) -> str:
+    """The words by which the command was called."""
+    return f"{context.command_path} {context.invoked_subcommand or ''}".strip()
+
+
 def _as_ours(error: click.UsageError, path: str) -> UsageError:
     path = error.ctx.command_path if error.ctx is not None else path
     return UsageError(f"run {path}", error.format_message(), f"See {path} --help.")
@@ -98,12 +104,15 @@ def _fail(context: click.Context, error: FlowgraphError, code: int | None = None
 
 def _parts(error: FlowgraphError) -> list[str]:
     parts = (("asked:", error.asked), ("found:", error.found), ("remedy:", error.remedy))
-    return [f"{label:<8}{' '.join(text.splitlines())}" for label, text in parts]
+    lines = []
+    for label, text in parts:
+        first, *rest = text.splitlines() or [""]  # of several lines, as a table has them, the others stand below
+        lines += [f"{label:<8}{first}", *(f"{'':<8}{line}" for line in rest)]
+    return lines
 
 
 def _tell(context: click.Context, kind: str, lines: list[str]) -> None:
-    command = f"{context.command_path} {context.invoked_subcommand or ''}".strip()
-    click.echo(_message(command, kind, lines), err=True)
+    click.echo(_message(_path(context), kind, lines), err=True)
 
 
 def _message(command: str, kind: str, lines: list[str]) -> str:
@@ -235,6 +244,12 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(rows[0])
 
 
+def _place(text: str) -> Path:
+    if not text:
+        raise ValueError(text)
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path's own refuses an unknown user
+
+
 def _delimiter(text: str) -> str:
     named = {"tab": "\t", r"\t": "\t"}
     return named.get(text, text)
@@ -245,6 +260,7 @@ PENALTY = Checked("number", _penalty, "a number, 0 or above, and finite", "0.001
 COUNT = Checked("count", _count, "a whole number above 0", "1000")
 SEED = Checked("seed", _seed, "a whole number, 0 or above", "0")
 NAMES = Checked("columns", _names, "the names of columns with commas between them", "age,height")
+PLACE = Checked("path", _place, "a name", "results")
 DELIMITER = Checked("sign", _delimiter, "one character, or 'tab'", "';'")
 
 

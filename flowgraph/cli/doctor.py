@@ -17,15 +17,18 @@ from flowgraph.machine import usable_processors, version_of
 
 PACKAGES = {
     "numpy": "",
+    "scipy": "",
     "dask": "",
     "distributed": "",
     "threadpoolctl": "",
     "tqdm": "",
     "click": "",
-    "pyarrow": "reads CSV files: pip install 'flowgraph[dataframes]'",
+    "pyarrow": "reads CSV and Parquet files: pip install 'flowgraph[dataframes]'",
     "pandas": "tables: pip install 'flowgraph[dataframes]'",
     "safetensors": "saves models: pip install 'flowgraph[files]'",
-    "matplotlib": "draws: pip install 'flowgraph[plots]'",
+    "matplotlib": "draws fits: pip install 'flowgraph[plots]'",
+    "graphviz": "draws programs: pip install 'flowgraph[plots]'",
+    "zarr": "reads Zarr arrays: pip install 'flowgraph[zarr]'",
     "bokeh": "Dask's dashboard: pip install 'flowgraph[dashboard]'",
 }
 """What is looked for, and for the optional ones what they are good for."""
@@ -168,7 +171,7 @@ def _blas_text(one: Mapping[str, Any]) -> str:
     return f"{one['library']} {one['version'] or ''}, {kernels}, {threads}"
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Report what is installed, and what slows flowgraph down.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @debug_option
 def doctor_command(as_json: bool) -> None:

@@ -11,7 +11,19 @@ from typing import Any
 
 import click
 
-from flowgraph.cli.base import COUNT, NAMES, PENALTY, POSITIVE, SEED, bar, note, raise_if_lost, read, shared_options
+from flowgraph.cli.base import (
+    COUNT,
+    NAMES,
+    PENALTY,
+    PLACE,
+    POSITIVE,
+    SEED,
+    bar,
+    note,
+    raise_if_lost,
+    read,
+    shared_options,
+)
 from flowgraph.cli.cluster import check_cluster, connected, is_local
 from flowgraph.errors import UsageError
 
@@ -43,7 +55,7 @@ from flowgraph.errors import UsageError
     metavar="ADDRESS",
     help="Run on a Dask cluster: tcp://host:8786, or local:2 for two processes of this machine. [threads]",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="A new directory for model and plots.")
+@click.option("--out", type=PLACE, metavar="DIR", help="A new directory for model and plots.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @shared_options
 def fit_command(**options: Any) -> None:
@@ -123,12 +135,12 @@ def _read(options: dict[str, Any], folder: str) -> Any:
         encoding=options["encoding"],
         allow_few_rows=options["ridge"] > 0,
     )
-    from flowgraph.data.source import listed
+    from flowgraph.data.source import counted, listed
 
     if data.skipped:
-        note(options["quiet"], f"columns without numbers are left out: {listed(data.skipped)}")
+        note(options["quiet"], f"columns without numbers or without a name are left out: {listed(data.skipped)}")
     if data.dropped_rows:
-        note(options["quiet"], f"{data.dropped_rows:,} rows with missing or infinite cells are left out")
+        note(options["quiet"], f"left out: {counted(data.dropped_rows, 'row')} with missing or infinite cells")
     assert data.target_moments is not None
     if data.target_moments.minimum == data.target_moments.maximum:
         note(options["quiet"], f"the target {listed([data.target_name])} is the same in all rows")

@@ -14,30 +14,33 @@ from typing import Any, TextIO
 
 import click
 
-from flowgraph.cli.base import bar, note, read, shared_options
+from flowgraph.cli.base import PLACE, bar, note, read, shared_options
 from flowgraph.errors import OutputExistsError, UsageError
 
 _GROUP_BLOCKS = 16
 
 
 @click.command("predict", short_help="Predict from CSV files with a model that `fit` wrote.")
-@click.argument("model", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("model", type=PLACE, metavar="DIR")
 @click.argument("data", nargs=-1, required=True, metavar="DATA.csv...")
-@click.option("--out", default="predictions.csv", metavar="FILE", help="Where to; - is the screen. [predictions.csv]")
+@click.option(
+    "--out", type=PLACE, default="predictions.csv", metavar="FILE", help="Where to; - is the screen. [predictions.csv]"
+)
 @shared_options
-def predict_command(model: Path, data: tuple[str, ...], out: str, force: bool, quiet: bool, **options: Any) -> None:
+def predict_command(model: Path, data: tuple[str, ...], out: Path, force: bool, quiet: bool, **options: Any) -> None:
     """Write the predictions of the model in DIR, as `flowgraph fit --out DIR` wrote it, for the rows of CSV files.
 
     The columns are found by name; others may be there. Each line of the output holds the features of a row and, last,
     its prediction.
     """
     from flowgraph.data import find_files
+    from flowgraph.data.source import counted
     from flowgraph.regression import LinearModel
 
     fitted = LinearModel.load(model)
     files = find_files(data)
     _check_header(fitted, files, options)
-    target = None if out == "-" else Path(out)
+    target = None if out == Path("-") else out
     if target is not None:
         _check_free(target, force, files)
     with tempfile.TemporaryDirectory(prefix="flowgraph-") as folder:
@@ -53,23 +56,26 @@ def predict_command(model: Path, data: tuple[str, ...], out: str, force: bool, q
             encoding=options["encoding"],
         )
         if rows.dropped_rows:
-            note(quiet, f"{rows.dropped_rows:,} rows with missing or infinite cells are left out")
+            note(quiet, f"left out: {counted(rows.dropped_rows, 'row')} with missing or infinite cells")
         if target is None:
             _write(fitted, rows, sys.stdout, True)
             return
         with _new_file(target, force, files) as file:
             _write(fitted, rows, file, quiet)
-    note(quiet, f"{rows.rows:,} predictions of {fitted.target_name} written to {target}")
+    note(quiet, f"{counted(rows.rows, 'prediction')} of {fitted.target_name} written to {target}")
 
 
 def _check_header(model: Any, files: Sequence[Path], options: dict[str, Any]) -> None:
+    from flowgraph.data.columns import check_delimiter
     from flowgraph.data.csv import Dialect, read_header
     from flowgraph.data.source import quoted
     from flowgraph.regression.model import check_columns
 
     dialect = Dialect(options["delimiter"], options["decimal"], options["encoding"])
-    for file in files:
-        check_columns(model, read_header(file, dialect).names, quoted(file))
+    for path in files:
+        file = read_header(path, dialect)
+        check_delimiter(file, model.feature_names)
+        check_columns(model, file.names, quoted(path))
 
 
 def _check_free(path: Path, force: bool, files: Sequence[Path]) -> None:

@@ -69,7 +69,8 @@ def select_columns(
     numeric = tuple(name for name in candidates if name not in text)
     skipped = tuple(name for name in files[0].names if name in text or not name.strip())
     if not numeric:
-        found = f"no column holds numbers; left out: {listed(skipped)}" if skipped else "there is no other column"
+        none = f"there is no other column{' that is not excluded' if exclude else ''}"
+        found = f"no column holds numbers; left out: {listed(skipped)}" if skipped else none
         remedy = "Check the delimiter and the decimal point (`--sep`, `--decimal`), or name the features."
         besides = "" if target is None else f" besides the target {quoted(target)}"
         raise DataError(f"use the columns of {quoted(files[0].path)} that hold numbers{besides}", found, remedy)
@@ -91,14 +92,20 @@ def _checked_features(features: str | Sequence[str], target: str | None) -> tupl
     return named
 
 
-def _check_header(file: CsvFile, wanted: Sequence[str], strict: bool) -> None:
-    asked = f"read the columns of {quoted(file.path)}"
+def check_delimiter(file: CsvFile, wanted: Sequence[str]) -> None:
+    """Returns nothing; raises DataError for a header that is one column because its delimiter is another one."""
     if len(file.names) == 1 and file.names[0] not in wanted:
         for other, spelling in ((";", "';'"), ("\t", r"'\t'"), ("|", "'|'")):
             if other in file.names[0]:
                 remedy = f"Did you mean delimiter={spelling} (`--sep {spelling}`)?"
                 remedy += " With a decimal comma also decimal_point=',' (`--decimal ','`)." if other != "|" else ""
+                asked = f"read the columns of {quoted(file.path)}"
                 raise DataError(asked, f"the header is one column, {quoted(file.names[0])}", remedy)
+
+
+def _check_header(file: CsvFile, wanted: Sequence[str], strict: bool) -> None:
+    check_delimiter(file, wanted)
+    asked = f"read the columns of {quoted(file.path)}"
     named = [name for name in file.names if name.strip()]
     if strict and all(_NUMBER_NAME.fullmatch(name) for name in named):
         remedy = "Put a line with the names of the columns first; if these numbers are names, list the features."
@@ -171,9 +178,14 @@ def number_hint(cell: str) -> str:
 
     >>> number_hint("1,5")
     "If the comma is the decimal point, pass decimal_point=',' (`--decimal ','`). "
+    >>> number_hint("1,500")
+    "If the comma is the decimal point, pass decimal_point=',' (`--decimal ','`); between thousands write none. "
     """
+    decimal = "If the comma is the decimal point, pass decimal_point=',' (`--decimal ','`)"
+    if re.fullmatch(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*", cell):
+        return f"{decimal}; between thousands write none. "
     if re.fullmatch(r"\s*[+-]?\d+,\d+\s*", cell):
-        return "If the comma is the decimal point, pass decimal_point=',' (`--decimal ','`). "
+        return f"{decimal}. "
     return ""
 
 

@@ -24,6 +24,14 @@ from flowgraph.data.source import Utf8Stream, check_encoding, listed, quoted
 from flowgraph.errors import DataError, UsageError
 
 _LONGEST_HEADER = 1 << 24
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip or Excel",
+}
+"""With what the files of other kinds begin that people take for CSV."""
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "Null", "null", "None", "none", "NaN", "nan", "NAN")
 """The spellings of a missing value."""
 
@@ -102,6 +110,7 @@ def load_pyarrow() -> tuple[Any, Any, Any]:
 
 def read_header(path: Path, dialect: Dialect) -> CsvFile:
     """Returns the file with the names of its columns; raises DataError if it is empty or its header can not be read."""
+    _check_unpacked(path)
     with closing(Utf8Stream(path, dialect.encoding)) as raw, io.BufferedReader(raw) as stream:
         names = tuple(_take_header(stream, path, dialect))
     if not any(name.strip() for name in names):
@@ -109,6 +118,15 @@ def read_header(path: Path, dialect: Dialect) -> CsvFile:
         remedy = "Give it a first line with the names of the columns, or leave the file out."
         raise DataError(f"read the columns of {quoted(path)}", found, remedy)
     return CsvFile(path, dialect, names)
+
+
+def _check_unpacked(path: Path) -> None:
+    with path.open("rb") as file:
+        first = file.read(8)
+    for mark, kind in _PACKED.items():
+        if first.startswith(mark):
+            remedy = "Unpack it first, or save it as CSV: rows are found by their places in a plain file."
+            raise DataError(f"read the columns of {quoted(path)}", f"it is a {kind} file, not text", remedy)
 
 
 def read_batches(file: CsvFile, columns: Sequence[int]) -> Generator[Batch, None, None]:

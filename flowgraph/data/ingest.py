@@ -20,7 +20,7 @@ from flowgraph.data.blocks import BlockStore
 from flowgraph.data.columns import Selection, number_hint, select_columns
 from flowgraph.data.csv import Batch, CsvFile, Dialect, lines_of, lost_digits, read_batches, read_header, to_floats
 from flowgraph.data.moments import Moments
-from flowgraph.data.source import find_files, listed, quoted
+from flowgraph.data.source import counted, find_files, listed, quoted
 from flowgraph.errors import DataError, OutputExistsError, UsageError
 
 _LISTED_CELLS = 5
@@ -189,14 +189,15 @@ def _finish(
 
 def _check_fit(data: Ingested, allow_constant: bool, allow_few_rows: bool) -> None:
     """Returns nothing; raises DataError for rows that no plain regression can learn from."""
-    asked = f"learn {quoted(data.target_name)} from {len(data.feature_names)} features"
-    if data.rows < len(data.feature_names) and not allow_few_rows:
+    asked = f"learn {quoted(data.target_name)} from {counted(len(data.feature_names), 'feature')}"
+    alone = data.rows == 1 and not allow_constant  # of one row every column is constant
+    if alone or (data.rows < len(data.feature_names) and not allow_few_rows):
         remedy = "Add rows or name fewer features; allow_few_rows=True is for models with a penalty (`--ridge`)."
-        raise DataError(asked, f"there are only {data.rows} rows, so many answers fit equally well", remedy)
+        raise DataError(asked, f"only {counted(data.rows, 'row')}, so many answers fit equally well", remedy)
     constant = data.moments.minimum == data.moments.maximum
     if constant.any() and not allow_constant:
         named = [name for name, same in zip(data.feature_names, constant, strict=True) if same]
-        found = f"constant in all {data.rows} rows: {listed(named)}"
+        found = f"constant over {counted(data.rows, 'row')}: {listed(named)}"
         remedy = f"Leave these columns out (`--exclude {','.join(named[:10])!r}`), or pass allow_constant=True."
         raise DataError(asked, found, remedy)
 

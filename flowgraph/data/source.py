@@ -50,6 +50,15 @@ def listed(names: Iterable[object], limit: int = 10) -> str:
     return ", ".join(quoted(name) for name in every[:limit]) + more
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns a number of things in words.
+
+    >>> counted(1, "row"), counted(2000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """Returns a sentence that names the entry of `known` closest to `name`, or an empty string if none is close.
 
@@ -65,6 +74,7 @@ def find_files(paths: str | Path | Iterable[str | Path]) -> tuple[Path, ...]:
     """Returns the files that file names and glob patterns stand for: patterns in the order given, sorted inside each.
 
     `paths`: one name or pattern, or several. A name that exists is taken literally, even if it holds `*`, `?` or `[`.
+    In others a leading `~` is the home directory.
     Sorting compares characters, so `part.10.csv` comes before `part.2.csv`.
 
     Raises InputNotFoundError for a missing or unreadable file, a directory and a pattern that matches nothing, and
@@ -94,11 +104,17 @@ def find_files(paths: str | Path | Iterable[str | Path]) -> tuple[Path, ...]:
 
 
 def _matches(pattern: str | Path) -> list[Path]:
-    path = Path(pattern)
+    text = os.fspath(pattern)
+    if text in ("", "-"):
+        reason = "the standard input can be read only once" if text else "the name is empty"
+        raise InputNotFoundError(f"read {text!r}", reason, "Name a regular file: it is opened more than once.")
+    path = Path(text)
     if os.path.lexists(path):
         _check_readable(path)
         return [path]
-    text = os.fspath(pattern)
+    expanded = os.path.expanduser(text)  # noqa: PTH111 - Path's own refuses an unknown user
+    if expanded != text:  # a shell has not
+        return _matches(expanded)
     if glob.has_magic(text):
         matches = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         found = sorted(Path(match) for match in matches if not Path(match).is_dir())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ def _attrs(x: Any, /, rows: Any = None, axes: Any = ()) -> dict[str, Any]:
     cuts = tuple(_axis(x, *one) for one in axes)
     if rows is not None and any(axis == 0 and pieces > 1 for axis, _, pieces in cuts):
         raise UsageError(
-            f"shard(x, rows={rows!r}, axes={ {axis: name for axis, name, _ in cuts} })",
+            f"rows={rows!r}, axes={axes_given(cuts)}",
             "axis 0 is that of the rows, and two wishes cut it",
             "Give rows= or axes={0: ...}.",
         )
@@ -36,35 +36,40 @@ def _rows(x: Any, rows: Any) -> Any:
     for count in counts if isinstance(counts, tuple) else (counts,):
         if isinstance(count, bool) or not isinstance(count, int) or count < (0 if isinstance(counts, tuple) else 1):
             raise UsageError(
-                f"shard(x, rows={rows!r})",
+                f"rows={rows!r}",
                 "that is no number of shards",
                 "Give how many shards, the rows of each, or the name of an axis of the mesh.",
             )
     if x.ndim == 0:
-        raise UsageError("shard of a scalar", "it has no rows", "Give a tensor with at least one axis.")
+        raise UsageError(f"rows={rows!r}", "a scalar has no rows", "Give a tensor with at least one axis.")
     return counts
 
 
 def _axis(x: Any, axis: Any, name: str, pieces: Any) -> tuple[int, str, int]:
     if isinstance(axis, bool) or not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
         raise ShapeError(
-            f"shard(x, axes={{{axis!r}: {name!r}}}) of {x}",
+            f"axes={axes_given([(axis, name, pieces)])}",
             f"it has {x.ndim} axes",
             f"Give an axis from {-x.ndim} to {x.ndim - 1}." if x.ndim else "Give a tensor with at least one axis.",
         )
     if isinstance(pieces, bool) or not isinstance(pieces, int) or pieces < 1:
         raise UsageError(
-            f"shard(x, axes={{{axis}: {pieces!r}}})",
+            f"axes={{{axis}: {pieces!r}}}",
             "that is no number of pieces",
             "Give how many pieces, or the name of an axis of the mesh.",
         )
     if not isinstance(x.shape[axis], int):
         raise ShapeError(
-            f"shard(x, axes={{{axis}: {name!r}}}) of {x}",
+            f"axes={axes_given([(axis, name, pieces)])}",
             "how long this axis is will be known in a run only",
             "Cut such an axis by rows: shard(x, rows=...).",
         )
     return axis % x.ndim, name, pieces
+
+
+def axes_given(cuts: Iterable[tuple[Any, str, Any]]) -> dict[Any, int | str]:
+    """The `axes` that the user gave for these cuts, (axis, name, pieces): a number of pieces is kept as a name too."""
+    return {axis: int(name) if name.isdigit() else name for axis, name, _ in cuts}
 
 
 shard_op = define(

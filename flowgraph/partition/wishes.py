@@ -7,7 +7,7 @@ from typing import Any
 from flowgraph.context import describe_line
 from flowgraph.errors import UsageError
 from flowgraph.graph import Graph, Node, toposort
-from flowgraph.ops.shard import below_wishes, shard_op
+from flowgraph.ops.shard import axes_given, below_wishes, shard_op
 
 
 def wishes_of(graph: Graph) -> dict[Node, tuple[Any, Node]]:
@@ -83,6 +83,6 @@ def contradiction(first: Node, second: Node, what: str) -> UsageError:
 
 
 def _said(node: Node) -> str:
-    axes = {axis: int(name) if name.isdigit() else name for axis, name, _ in node.attr("axes")}
+    axes = axes_given(node.attr("axes"))
     words = [f"rows={node.attr('rows')}"] if node.attr("rows") is not None else []
     return ", ".join([*words, *([f"axes={axes}"] if axes else [])])

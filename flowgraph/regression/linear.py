@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowgraph.data import Ingested
-from flowgraph.data.source import nearest, quoted
+from flowgraph.data.source import counted, nearest, quoted
 from flowgraph.errors import DivergedError, UsageError
 from flowgraph.ops.create import asarray, cast, from_blocks
 from flowgraph.ops.elementwise import square
@@ -194,7 +194,7 @@ class _Fit:
     def _check(self, before: float, after: float) -> None:
         if not after <= _HOPELESS * before + float(np.finfo(self.dtype).eps):
             first, last, steps = before * self.unit, after * self.unit, self.options.steps
-            raise self._diverged(f"the loss went from {first:.6g} to {last:.6g} in {steps} step(s)")
+            raise self._diverged(f"the loss went from {first:.6g} to {last:.6g} in {counted(steps, 'step')}")
 
     def _diverged(self, found: str) -> DivergedError:
         options = self.options

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowgraph.data import Ingested
+from flowgraph.data.source import counted
 from flowgraph.errors import UsageError
 from flowgraph.regression.model import LinearModel
 from flowgraph.regression.report import shortened
@@ -61,7 +62,7 @@ def fit_figure(model: LinearModel, rows: NDArray[Any], target: NDArray[Any]) -> 
         axes.set_xlabel(f"{name}, actual", parse_math=False)
         axes.set_ylabel(f"{name}, predicted", parse_math=False)
     r2 = "R² undefined" if model.r2 is None else f"R² = {model.r2:.4f}"
-    shown = f"{model.rows:,} rows" if len(rows) == model.rows else f"{len(rows):,} of {model.rows:,} rows shown"
+    shown = counted(model.rows, "row") if len(rows) == model.rows else f"{len(rows):,} of {model.rows:,} rows shown"
     axes.set_title(f"{name}: {r2}, {shown}", parse_math=False)
     for text in axes.legend(frameon=False).get_texts():
         text.set_parse_math(False)
@@ -89,7 +90,7 @@ def loss_figure(model: LinearModel) -> Any:
     axes.set_ylabel(
         f"{model.loss_name} [{unit}]" if model.loss_name == "mae" else f"{model.loss_name} [{unit}²]", parse_math=False
     )
-    axes.set_title(f"{unit}: {model.loss_name} over {len(steps):,} steps", parse_math=False)
+    axes.set_title(f"{unit}: {model.loss_name} over {counted(len(steps), 'step')}", parse_math=False)
     axes.legend(frameon=False)
     return figure
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowgraph.data import Ingested
-from flowgraph.data.source import listed, quoted
+from flowgraph.data.source import counted, listed, quoted
 from flowgraph.errors import DataError
 from flowgraph.state import function
 from flowgraph.tensor import Tensor
@@ -88,12 +88,16 @@ def _correlation(rows: Tensor, mean: Any, inverse: Any, client: Any, scheduler: 
 
 
 def _check_size(data: Ingested, deviation: Any, target_deviation: float) -> None:
+    assert data.target_moments is not None
     deviations = [*deviation.tolist(), target_deviation]
     names = [*data.feature_names, data.target_name]
     wrong = [name for name, one in zip(names, deviations, strict=True) if not np.isfinite(one)]
     if wrong:
         found = f"the squares of the numbers in {listed(wrong)} are beyond floating point"
         raise DataError("standardise the columns", found, "Divide these columns by a large number first.")
+    if target_deviation == 0 and data.target_moments.minimum != data.target_moments.maximum:
+        found = f"the squares of the differences in {quoted(data.target_name)} are too small for {deviation.dtype}"
+        raise DataError("standardise the columns", found, "Multiply this column by a large number first.")
     resolution = 64 * float(np.finfo(deviation.dtype).eps) * np.abs(data.moments.mean)
     wrong = [name for name, one in zip(data.feature_names, deviation <= resolution, strict=True) if one]
     if wrong:
@@ -111,8 +115,9 @@ def _check_rank(data: Ingested, values: _Floats, vectors: _Floats, dtype: Any, r
     involved = np.abs(vectors[:, dependent]).max(axis=1) > 1e-3
     named = [name for name, one in zip(data.feature_names, involved, strict=True) if one]
     asked = f"learn {quoted(data.target_name)} from {len(values)} features"
-    found = f"there are only {int((~dependent).sum())} independent ones: {listed(named)} determine one another"
+    rank = int((~dependent).sum())
+    found = f"only {counted(rank, 'independent one')}: {listed(named)} determine one another"
     if data.rows <= len(values):
-        found = f"there are only {data.rows} rows, so many answers fit equally well"
+        found = f"only {counted(data.rows, 'row')}, so many answers fit equally well"
     remedy = f"Leave one out (`--exclude {named[-1]!r}`), or add a penalty, say ridge=1e-6 (`--ridge 1e-6`)."
     raise DataError(asked, found, remedy)

@@ -243,6 +243,9 @@ def function(python_function: Callable[..., Any] | None = None, *, client: Any =
     besides computing tensors (printing, appending to a list) happens while it is traced, not in later calls. Variables
     that it assigns change together when a call ends. Random draws are new in every call, unless they name a seed.
 
+    A large array for many calls is best made a tensor, `x = fg.asarray(array)`: its file for other processes is then
+    written once. An array itself is written in each call, since it may have changed.
+
     >>> import flowgraph as fg
     >>> @fg.function
     ... def double(x):
