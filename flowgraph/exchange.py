@@ -84,7 +84,7 @@ def from_delayed(values: Any, shape: Any, dtype: Any = np.float32) -> Tensor:
     """A tensor of a delayed value (or a future) that will be an array of `shape`, or of several, one after the other.
 
     For several, `shape` is that of each, or a list of one shape for each; they may differ in the number of rows. Each
-    is computed where its rows are needed, and checked against its shape.
+    is computed where its rows are needed, and checked against its shape. Raises ShapeError for what is no shape.
 
     >>> import dask, numpy as np, flowgraph as fg
     >>> load = dask.delayed(lambda number: np.full((2, 3), number, np.float32))
@@ -95,8 +95,10 @@ def from_delayed(values: Any, shape: Any, dtype: Any = np.float32) -> Tensor:
     asked = f"a tensor of {len(given)} delayed values"
     if not given:
         raise UsageError(asked, "there are none", "Give at least one.")
-    one_shape = isinstance(shape, tuple | list) and all(isinstance(length, int | np.integer) for length in shape)
-    shapes = [tuple(shape)] * len(given) if one_shape else [tuple(one) for one in shape]
+    shapes = [tuple(shape)] * len(given) if _is_shape(shape) else shape
+    if not isinstance(shapes, tuple | list) or not all(map(_is_shape, shapes)):
+        raise ShapeError(asked, f"shape={shape!r:.100} is none", "Give a tuple of lengths, or a list of such tuples.")
+    shapes = [tuple(one) for one in shapes]
     if len(shapes) != len(given):
         raise ShapeError(asked, f"there are {len(shapes)} shapes", "Give one for all, or one for each.")
     if any(not one or one[1:] != shapes[0][1:] for one in shapes) and len(given) > 1:
@@ -111,6 +113,12 @@ def from_delayed(values: Any, shape: Any, dtype: Any = np.float32) -> Tensor:
     lengths = [int(one[0]) for one in shapes] if shapes[0] else []
     of = tensor_type((sum(lengths), *shapes[0][1:]) if shapes[0] else (), as_dtype(dtype))
     return tensor_of(make_input(of, value=DaskRows([one.key for one in given], lengths, of, tasks)))
+
+
+def _is_shape(given: Any) -> bool:
+    return isinstance(given, tuple | list) and all(
+        isinstance(one, int | np.integer) and not isinstance(one, bool) and one >= 0 for one in given
+    )
 
 
 def to_dask_arrays(*tensors: Tensor) -> tuple[Any, ...]:

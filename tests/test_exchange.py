@@ -86,6 +86,10 @@ def test_delayed_values() -> None:
         (lambda: fg.from_delayed([], (1,)), errors.UsageError, "there are none"),
         (lambda: fg.from_delayed([load(0, 1)], [(1, 5), (2, 5)]), errors.ShapeError, "2 shapes"),
         (lambda: fg.from_delayed([load(0, 1)] * 2, [(1, 5), (2, 4)]), errors.ShapeError, "Only the number of rows"),
+        *(
+            (lambda bad=bad: fg.from_delayed(load(0, 1), bad), errors.ShapeError, "is none")
+            for bad in (5, None, (None, 5), (-1, 5), "ab")
+        ),
         (lambda: fg.from_delayed([X], (1, 5)), errors.UsageError, "one is a ndarray"),
         (lambda: fg.sum(fg.from_delayed(load(0, 9), (8, 5))).numpy(), errors.DataError, r"shape \(8, 5\)"),
     ]:

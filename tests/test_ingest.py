@@ -191,6 +191,10 @@ BAD = [
     Bad("decimal point", one(GOOD), UsageError, "'_'", "only", "decimal_point='.'", {"decimal_point": "_"}),
     Bad("encoding", one(GOOD), UsageError, "'utf-9'", "unknown encoding", "latin-1", {"encoding": "utf-9"}),
     Bad("no text encoding", one(GOOD), UsageError, "'hex'", "not a text encoding", "latin-1", {"encoding": "hex"}),
+    Bad("no encoding", one(GOOD), UsageError, "encoding=None", "must be str", "latin-1", {"encoding": None}),
+    Bad("no delimiter", one(GOOD), UsageError, "None", "part of a cell", "one character", {"delimiter": None}),
+    Bad("no name", one(GOOD), UsageError, "feature 0", "by name", "first line", {"features": [0]}),
+    Bad("no limit", one(GOOD), UsageError, "limit", "'1GB'", "2**30", {"memory_limit_bytes": "1GB"}),
     Bad("no chunk", one(GOOD), UsageError, "chunks", "chunk_bytes is 0", "2**20", {"chunk_bytes": 0}),
 ]  # fmt: skip
 
@@ -208,6 +212,12 @@ def test_bad_input_has_one_clear_error(bad: Bad, tmp_path: Path) -> None:
     assert re.search(r"[.?)'\w]$", error.remedy)
     assert "\x1b" not in str(error)
     assert len(str(error)) < 4000
+
+
+@pytest.mark.parametrize("paths", [3, b"a.csv", [None]])
+def test_what_is_no_name_of_a_file(paths: Any) -> None:
+    with pytest.raises(UsageError, match="not the name of a file"):
+        find_files(paths)
 
 
 def test_several_files_report_all_counts(tmp_path: Path) -> None:

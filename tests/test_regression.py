@@ -318,6 +318,7 @@ def test_columns_beyond_floating_point(tmp_path: Path) -> None:
         ({"delta": 1.0}, "only huber"),
         ({"loss": "huber", "delta": 0}, "above 0"),
         ({"ridge": -1}, "above 0"),
+        ({"seed": "x"}, "whole number"),
     ],
     ids=str,
 )
@@ -335,6 +336,8 @@ def test_numbers_may_be_texts() -> None:
 def test_rows_without_a_target() -> None:
     with pytest.raises(UsageError, match="no target"):
         fit_linear(ingest_csv(EXAMPLE, target=None))
+    with pytest.raises(UsageError, match="the rows are a str"):
+        fit_linear("scores.csv")  # type: ignore[arg-type]
 
 
 # Prediction, and the model as files
@@ -353,6 +356,9 @@ def test_predictions(model: LinearModel) -> None:
         model.predict([1.0, 2.0])
     with pytest.raises(ShapeError, match=r"\(1, 2\)"):
         model.predict([[1.0, 2.0]])
+    for cells in ([["1h"]], [[1j]]):
+        with pytest.raises(DataError, match="not all real numbers"):
+            model.predict(cells)
 
 
 def test_predictions_for_tables_go_by_name(model: LinearModel) -> None:

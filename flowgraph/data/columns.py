@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +78,11 @@ def select_columns(
 
 
 def _checked_features(features: str | Sequence[str], target: str | None) -> tuple[str, ...]:
-    named = (features,) if isinstance(features, str) else tuple(features)
+    named = (features,) if isinstance(features, str) or not isinstance(features, Iterable) else tuple(features)
+    for one in named:
+        if not isinstance(one, str):
+            found = f"that is a {type(one).__name__}, and columns are found by name"
+            raise UsageError(f"use the feature {one!r:.100}", found, "Name it as the first line of the file does.")
     asked = f"use the features {listed(named)}"
     if not named:
         remedy = "Name at least one column, or pass None for all that hold numbers."

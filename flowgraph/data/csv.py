@@ -56,7 +56,7 @@ class Dialect:
 
     def __post_init__(self) -> None:
         remedy = "Use one character that does not occur in numbers, such as ',', ';' or a tab."
-        if len(self.delimiter) != 1 or self.delimiter in '"\r\n+-.0123456789eE' or not self.delimiter.isascii():
+        if len(str(self.delimiter)) != 1 or self.delimiter in '"\r\n+-.0123456789eE' or not self.delimiter.isascii():
             asked = f"split the cells at delimiter={self.delimiter!r}"
             raise UsageError(asked, "that can not be told apart from a part of a cell", remedy)
         if self.decimal_point not in (".", ","):

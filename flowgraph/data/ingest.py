@@ -103,7 +103,7 @@ def ingest_csv(
     1.5
     """
     dialect = Dialect(delimiter, decimal_point, encoding, chunk_bytes)
-    element, size = _checked_options(missing, dtype, block_rows)
+    element, size = _checked_options(missing, dtype, block_rows, memory_limit_bytes)
     spill_paths = () if directory is None else _checked_directory(Path(directory))
     files = tuple(read_header(path, dialect) for path in find_files(paths))
     selection = select_columns(files, target, features, (exclude,) if isinstance(exclude, str) else tuple(exclude))
@@ -128,7 +128,7 @@ def ingest_csv(
     return ingested
 
 
-def _checked_options(missing: str, dtype: DTypeLike, block_rows: int) -> tuple[np.dtype[Any], int]:
+def _checked_options(missing: str, dtype: DTypeLike, block_rows: int, limit: Any) -> tuple[np.dtype[Any], int]:
     if missing not in ("refuse", "drop"):
         found = "only 'refuse' and 'drop' are known"
         remedy = "Use 'drop' to leave out rows with missing cells, 'refuse' to be told of them."
@@ -146,6 +146,9 @@ def _checked_options(missing: str, dtype: DTypeLike, block_rows: int) -> tuple[n
     if size < 1:
         remedy = "Use a whole number of rows, at least 1; a power of two is best."
         raise UsageError("store rows in blocks", f"block_rows is {block_rows!r}", remedy)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 0:
+        found = f"memory_limit_bytes is {limit!r}"
+        raise UsageError("keep rows in memory up to a limit", found, "Use a number of bytes such as 2**30.")
     return element, size
 
 

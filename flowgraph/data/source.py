@@ -87,7 +87,11 @@ def find_files(paths: str | Path | Iterable[str | Path]) -> tuple[Path, ...]:
     ...     [file.name for file in find_files(folder + "/*.csv")]
     ['a.csv', 'b.csv']
     """
-    patterns = [paths] if isinstance(paths, str | Path) else list(paths)
+    patterns = list(paths) if isinstance(paths, Iterable) and not isinstance(paths, str | bytes) else [paths]
+    for one in patterns:
+        if not isinstance(one, str | os.PathLike):
+            found = f"that is a {type(one).__name__}, not the name of a file"
+            raise UsageError(f"read rows from {one!r:.100}", found, "Name one file or pattern, or several.")
     if not patterns:
         raise UsageError("read rows from files", "the list of files is empty", "Name one file or pattern, or several.")
     files = tuple(file for pattern in patterns for file in _matches(pattern))
@@ -221,6 +225,6 @@ def check_encoding(encoding: str) -> None:
     """
     try:
         "".encode(encoding)
-    except LookupError as error:
+    except (LookupError, TypeError, ValueError) as error:
         remedy = "Use a name such as 'utf-8', 'latin-1', 'cp1252' or 'utf-16'."
         raise UsageError(f"read files with encoding={encoding!r}", str(error), remedy) from error

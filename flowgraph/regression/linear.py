@@ -248,9 +248,12 @@ def _tensor(blocks: Sequence[NDArray[Any]]) -> Tensor:
 
 
 def _checked(
-    data: Ingested, loss: str, optimizer: str, learning_rate: Any, steps: Any, epochs: Any, batch_size: Any,
-    delta: Any, ridge: Any, seed: int,
+    data: Any, loss: str, optimizer: str, learning_rate: Any, steps: Any, epochs: Any, batch_size: Any,
+    delta: Any, ridge: Any, seed: Any,
 ) -> Options:  # fmt: skip
+    if not isinstance(data, Ingested):
+        remedy = "Read the rows first: fit_linear(ingest_csv(files, target=...))."
+        raise UsageError("fit a linear model", f"the rows are a {type(data).__name__}", remedy)
     if data.target_moments is None:
         raise UsageError("fit a linear model", "the rows have no target", "Read them with a target column.")
     for name, value, known in (("loss", loss, LOSSES), ("optimizer", optimizer, OPTIMIZERS)):
@@ -270,6 +273,8 @@ def _checked(
     elif delta is not None:
         raise UsageError(f"fit with loss={loss!r} and delta={delta!r}", "only huber has a delta", "Use loss='huber'.")
     penalty = 0.0 if _number(ridge) == 0 else positive_of("ridge", ridge)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise UsageError(f"fit with seed={seed!r}", "it must be a whole number, 0 or above", "Use seed=0, say.")
     return Options(loss, optimizer, rate, planned, size, delta, penalty, int(seed))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class LinearModel:
         """Returns the predictions for `rows`, shape `(rows,)`.
 
         `rows`: an array of shape `(rows, features)`, or a pandas table, whose columns are taken by name.
-        Raises ShapeError for another shape and DataError for a table without the columns.
+        Raises ShapeError for another shape and DataError for a table without the columns and for cells of text.
 
         >>> from flowgraph.data import ingest_csv
         >>> from flowgraph.regression import fit_linear
@@ -71,9 +72,16 @@ class LinearModel:
             found = f"the model has {len(self.coefficients)} features: {listed(self.feature_names)}"
             raise ShapeError(asked, found, "Give an array of two axes with one column a feature.")
         result: NDArray[np.float64] = _predict(
-            asarray(np.ascontiguousarray(table, np.float64)), self.coefficients, np.float64(self.intercept)
+            asarray(np.ascontiguousarray(self._numbers(table))), self.coefficients, np.float64(self.intercept)
         ).numpy()
         return result
+
+    def _numbers(self, table: NDArray[Any]) -> NDArray[np.float64]:
+        if table.dtype.kind in "biufO":
+            with suppress(TypeError, ValueError):
+                return table.astype(np.float64, copy=False)
+        asked = f"predict {quoted(self.target_name)} from cells of {table.dtype}"
+        raise DataError(asked, "they are not all real numbers", "Convert them first.")
 
     def _table(self, rows: Any) -> NDArray[Any]:
         names = getattr(rows, "columns", None)

@@ -65,9 +65,9 @@ def resolve(piece: Any) -> Array:
         array = np.asarray(array)
         if array.shape != shape:
             raise DataError(
-                f"a block of shape {shape}, as a dask array promised",
+                f"a block of shape {shape}, as a dask array or `from_delayed` promised",
                 f"its task gave {array.shape}",
-                "Give the array its true chunks (`x.compute_chunk_sizes()`), or correct what loads a block.",
+                "Give the true chunks (`x.compute_chunk_sizes()`) or shapes, or correct what loads a block.",
             )
         return array[interval(axis, start, stop)] if shape else array
     return piece.array()  # type: ignore[no-any-return]
