@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -422,6 +423,21 @@ def test_rows_that_are_computed_again_have_the_same_bits() -> None:
         program = function.program(X)
         assert np.array_equal(function(X).numpy(), expected)
     assert program.source() != function.program(X).source()
+
+
+def test_a_program_is_planned_for_lists_too() -> None:
+    program = fg.function(lambda x: fg.sum(x * x)).program(np.ones((4, 2), "f4"))
+    assert fg.plan(program, [[1.0, 2.0]] * 4, workers=2).rows == fg.plan(program, np.ones((4, 2)), workers=2).rows
+
+
+def test_only_what_was_put_in_force_last_is_withdrawn() -> None:
+    plan = fg.plan(fg.sum, np.ones(4), workers=2)
+    for held in (nullcontext(), fg.Mesh(data=2)):
+        with held, pytest.raises(UsageError, match="not what was put in force last"):
+            plan.withdraw()
+    plan.apply().withdraw()
+    with pytest.raises(UsageError, match="no Rates"):
+        fg.plan(fg.sum, np.ones(4), workers=2, rates=3)  # type: ignore[arg-type]
 
 
 def test_a_graph_and_a_program_can_be_planned() -> None:

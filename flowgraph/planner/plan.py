@@ -11,7 +11,7 @@ from flowgraph.errors import UsageError
 from flowgraph.explain.table import size_text
 from flowgraph.graph import STAGE, Graph, Node, make_node
 from flowgraph.machine import Rates, processors
-from flowgraph.mesh import Placement
+from flowgraph.mesh import Placement, current_mesh
 from flowgraph.op import OPS
 from flowgraph.partition.choose import MODEL
 from flowgraph.partition.cost import Cost, Grid
@@ -83,7 +83,11 @@ class Plan(Placement):
         return self.__enter__()
 
     def withdraw(self) -> None:
-        """End what `apply` began."""
+        """End what `apply` began; raises UsageError where that is not in force, or another mesh inside it is."""
+        if current_mesh() is not self:
+            raise UsageError(
+                "to withdraw a plan", "it is not what was put in force last", "Withdraw it once, after what came later."
+            )
         self.__exit__()
 
     @cached_property
@@ -189,11 +193,13 @@ def _stages(subject: Subject, chosen: Candidate) -> dict[Any, int]:
     return {one: chosen.stages[place[unit]] for one, unit in subject.units.items() if unit in place}
 
 
-def _machine(workers: Any, memory: Any, cores: Any, rates: Rates) -> Machine:
+def _machine(workers: Any, memory: Any, cores: Any, rates: Any) -> Machine:
     """The machine that the caller describes; the rest is that of the client in force, or of this computer."""
     for name, value in (("workers", workers), ("cores", cores)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise UsageError(f"a plan with {name}={value!r}", "it must be a whole number above 0", f"Give {name}=4.")
+    if not isinstance(rates, Rates):
+        raise UsageError(f"a plan with rates={rates!r:.100}", "they are no Rates", "Give planner.measured_rates().")
     limit = None if memory is None else _bytes(memory)
     client = current_client()
     if client is None:

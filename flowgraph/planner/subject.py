@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from flowgraph.apply import convert
 from flowgraph.errors import UsageError
 from flowgraph.graph import ITEM, STAGE, Graph, Node, lane_of
@@ -127,7 +129,7 @@ def _lengths(graph: Graph, args: Sequence[Any]) -> dict[str, int]:
     """The lengths that inputs leave open, from the values that they are to have."""
     found: dict[str, int] = {}
     for node, value in zip(graph.inputs, args, strict=False):
-        for length, known in zip(node.type.shape, value.shape, strict=False):
+        for length, known in zip(node.type.shape, np.shape(value), strict=False):
             if isinstance(length, Dim) and isinstance(known, int):
                 found.setdefault(length.base.name, (known - length.plus) // length.times)
     missing = [
