@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +17,30 @@ README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encodi
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_examples_print_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
-    space: dict[str, object] = {}
+@pytest.fixture(scope="module")
+def space() -> dict[str, Any]:
+    """The names that the examples leave, and under "told" what each printed."""
+    names: dict[str, Any] = {}
+    told = []
     for block in BLOCKS:
-        exec(block, space)
-        said = [line.partition("# ")[2] for line in block.splitlines() if line.startswith("print(")]
-        assert capsys.readouterr().out.splitlines() == said
+        with redirect_stdout(StringIO()) as out:
+            exec(block, names)
+        told.append(out.getvalue().splitlines())
+    return {**names, "told": told}
+
+
+def test_the_examples_print_what_they_say(space: dict[str, Any]) -> None:
+    for block, told in zip(BLOCKS, space["told"], strict=True):
+        assert told == [line.partition("# ")[2] for line in block.splitlines() if line.startswith("print(")]
+
+
+def test_the_explanation_is_that_of_the_example(space: dict[str, Any]) -> None:
+    call, said = re.findall(r"```text\n>>> (.*?)\n(.*?)```", README, flags=re.DOTALL)[0]
+    with fg.Mesh(data=8, model=2):
+        found = str(eval(call, space)).splitlines()
+    exact = {tuple(re.split("  +", line)[:3]) for line in found}  # other figures are measured, or a matter of chance
+    lines = [line for line in said.splitlines() if line != "..." and "predicted roughly" not in line]
+    assert [line for line in lines if tuple(re.split("  +", line)[:3]) not in exact] == []
 
 
 def test_the_import_can_be_changed() -> None:
