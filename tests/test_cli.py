@@ -215,6 +215,14 @@ def test_predictions_come_back_to_the_bit() -> None:
     assert Path("deep.csv").read_text() == shown.stdout
 
 
+def test_predictions_for_a_screen_that_knows_no_umlaut() -> None:
+    Path("rows.csv").write_text("größe,y\n1,1\n2,2\n3,4\n", encoding="utf-8")
+    good("fit", "rows.csv", "--target", "y", "--out", "model", "-q")
+    call = command("predict", "model", "rows.csv", "--out", "-", "-q")
+    done = subprocess.run(call, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.stdout.decode("utf-8").startswith("größe,predicted_y\n1.0,")
+
+
 def test_predictions_drop_rows_only_when_asked() -> None:
     good(*FIT, "--out", "model", "--quiet")
     Path("gaps.csv").write_text("Hours,note\n1,a\n,b\n3,c\n")

@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -58,6 +59,8 @@ def predict_command(model: Path, data: tuple[str, ...], out: Path, force: bool, 
         if rows.dropped_rows:
             note(quiet, f"left out: {counted(rows.dropped_rows, 'row')} with missing or infinite cells")
         if target is None:
+            if isinstance(sys.stdout, TextIOWrapper):
+                sys.stdout.reconfigure(encoding="utf-8")  # as in a file, whatever the terminal can show
             _write(fitted, rows, sys.stdout, True)
             return
         with _new_file(target, force, files) as file:
