@@ -529,7 +529,7 @@ def test_a_cluster_by_its_address(cluster: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(machine, "version_of", lambda package: "0.0.1")
     refused = run(*FIT, "--cluster", address)
     assert refused.exit_code == 75
-    assert re.search(r"here +tcp://\S+ and 1 more +flowgraph +0\.0\.1 ", refused.stderr)
+    assert re.search(r"here +tcp://\S+ and 1 more\n {10}flowgraph +0\.0\.1 ", refused.stderr)
 
 
 # Processes of its own
