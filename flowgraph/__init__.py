@@ -30,7 +30,6 @@ from numpy import (
 )
 
 from flowgraph import (
-    collection as collection,
     errors as errors,
     fft as fft,
     linalg as linalg,
@@ -40,7 +39,6 @@ from flowgraph import (
     spellings as _spellings,
 )
 from flowgraph.context import Hooks as _Hooks
-from flowgraph.exchange import from_dask as from_dask, from_delayed as from_delayed, to_dask_arrays as to_dask_arrays
 from flowgraph.graph import interpret as interpret
 from flowgraph.mesh import Mesh as Mesh
 from flowgraph.op import OPS as OPS, Call as Call, Carry as Carry, Monoid as Monoid, define as define
@@ -75,7 +73,6 @@ from flowgraph.ops.shard import *
 from flowgraph.ops.sorting import *
 from flowgraph.ops.special import *
 from flowgraph.ops.trig import *
-from flowgraph.program import Program as Program
 from flowgraph.reverse import (
     ForwardAccumulator as ForwardAccumulator,
     GradientTape as GradientTape,
@@ -91,34 +88,64 @@ from flowgraph.reverse import (
 )
 from flowgraph.state import Variable as Variable, function as function
 from flowgraph.tensor import Tensor as Tensor
-from flowgraph.watch import Trace as Trace, tracing as tracing
 
 if _TYPE_CHECKING:
-    from flowgraph import compat as compat, keras as keras, planner as planner, session as session, train as train
+    from flowgraph import (
+        collection as collection,
+        compat as compat,
+        keras as keras,
+        planner as planner,
+        session as session,
+        train as train,
+    )
     from flowgraph.data import read_csv as read_csv, read_parquet as read_parquet, read_zarr as read_zarr
+    from flowgraph.exchange import (
+        from_dask as from_dask,
+        from_delayed as from_delayed,
+        to_dask_arrays as to_dask_arrays,
+    )
     from flowgraph.explain import Explanation as Explanation
     from flowgraph.planner import Plan as Plan, plan as plan
+    from flowgraph.program import Program as Program
     from flowgraph.session import *
     from flowgraph.train import History as History, explain_fit as explain_fit, fit as fit
+    from flowgraph.watch import Trace as Trace, tracing as tracing
 
-_LATE_MODULES = ("compat", "keras", "planner", "session", "train")
+_LATE_MODULES = ("collection", "compat", "keras", "planner", "session", "train")
 """Imported when they are first asked for, so that importing flowgraph stays quick."""
 _LATE = {
-    "History": "train",
-    "Explanation": "explain",
-    "Plan": "planner",
-    "explain_fit": "train",
-    "fit": "train",
-    "plan": "planner",
-} | dict.fromkeys(("read_csv", "read_parquet", "read_zarr"), "data")
+    name: module
+    for module, names in {
+        "data": ("read_csv", "read_parquet", "read_zarr"),
+        "exchange": ("from_dask", "from_delayed", "to_dask_arrays"),
+        "explain": ("Explanation",),
+        "planner": ("Plan", "plan"),
+        "program": ("Program",),
+        "train": ("History", "explain_fit", "fit"),
+        "watch": ("Trace", "tracing"),
+    }.items()
+    for name in names
+}
 """Names that are, and the modules that they are of."""
 
 _spellings.take(_modules[__name__])
 
 
-def _explain(*wanted: _Any) -> _Any:
-    """What a run will cost, by a room that is imported when somebody asks."""
-    return _import_module("flowgraph.explain").explain(*wanted)
+def _late_hook(room: str, name: str) -> _Any:
+    """A hook that imports a room, which puts its own function in the place of this one; then it calls that."""
+
+    def call(*wanted: _Any, **options: _Any) -> _Any:
+        _import_module(f"flowgraph.{room}")
+        return getattr(_Hooks, name)(*wanted, **options)
+
+    return call
+
+
+class _LateCollection:
+    """The functions of the room `collection`, imported when the first of them is wanted."""
+
+    def __getattr__(self, name: str) -> _Any:
+        return getattr(_import_module("flowgraph.collection"), name)
 
 
 def _placed(*wanted: _Any) -> _Any:
@@ -128,7 +155,13 @@ def _placed(*wanted: _Any) -> _Any:
     return _import_module("flowgraph.planner").placed(*wanted)
 
 
-_Hooks.explain = staticmethod(_explain)
+# Until the first value is asked for, nothing is needed of the rooms that compute it.
+_Hooks.evaluate = _late_hook("eager", "evaluate")
+_Hooks.replaced = _late_hook("pinned", "replaced")
+_Hooks.collection = _LateCollection()
+_Hooks.source = _late_hook("exchange", "source")
+_Hooks.to_dask_array = _late_hook("exchange", "to_dask_array")
+_Hooks.explain = _late_hook("explain", "explain")
 _Hooks.placed = staticmethod(_placed)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from operator import itemgetter
@@ -87,7 +87,7 @@ def _packed(op: Op) -> Any:
     import cloudpickle
 
     skipped = ("gradient", "samples")
-    return cloudpickle.dumps({one.name: getattr(op, one.name) for one in fields(op) if one.name not in skipped})
+    return cloudpickle.dumps({name: value for name, value in vars(op).items() if name not in skipped})
 
 
 @lru_cache(maxsize=256)  # so that programs of a user's op are found again

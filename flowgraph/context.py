@@ -58,6 +58,8 @@ class Hooks:
 
     evaluate: Callable[[list[Node]], None]
     """Gives every node of a list its `memo`."""
+    replaced: Callable[..., None]
+    """Takes note that a variable has let go of its old value: `(weak reference to the leaf, bytes)`."""
     mean: Callable[..., Any]
     """The mean of a tensor; filled by the room of operations, for it is made of two."""
     subscript: Callable[..., Any]

@@ -6,19 +6,16 @@ loops neither compute their past again nor hold it.
 
 from __future__ import annotations
 
-import gc
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Container, Hashable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from flowgraph.context import Hooks, describe_line
-from flowgraph.errors import FlowgraphError, RunError, UsageError
-from flowgraph.graph import INPUT, Graph, Node, lane_of, structure, toposort, value_bytes
+from flowgraph.errors import RunError, UsageError
+from flowgraph.graph import INPUT, Graph, Node, lane_of, structure, value_bytes
 from flowgraph.leaves import Shared
 from flowgraph.mesh import current_placement
 from flowgraph.ops.index import getitem, view_of
@@ -99,6 +96,15 @@ class Compiled(NamedTuple):
         except RunError as error:
             raise self._named(error, written() if written is not None else self.graph) from error.__cause__
 
+    def run_on(
+        self, nodes: Sequence[Node], values: Sequence[Any], client: Any = None, scheduler: Any = None
+    ) -> list[Any]:
+        """The same for the values of `nodes`, which may leave this process; no result is an array of the caller's."""
+        held = [held_by(node, value) for node, value in zip(nodes, values, strict=True)]
+        given = {id(value) for value in values}
+        results = [in_memory(one) for one in self.run(held, client, scheduler)]
+        return [one.copy() if id(one) in given else one for one in results]
+
     def _named(self, error: RunError, graph: Graph) -> RunError:
         """`error` with the lines of `graph`; to find them it is compiled once more."""
         for kernel in Program(_opened(graph, self.by_parts).graph, self.states, self.recompute).kernels():
@@ -150,7 +156,7 @@ def recomputes() -> bool:
 _LOCK = threading.RLock()
 
 
-def _known(node: Node, whole: Collection[Node] = ()) -> bool:
+def is_known(node: Node, whole: Collection[Node] = ()) -> bool:
     """Whether the value of `node` is known. Elements of a known array are: each index would be a program of its own.
 
     Parts of what is in `whole` are not.
@@ -168,6 +174,8 @@ def _is_part(node: Node, whole: Container[Node]) -> bool:
     return node in whole
 
 
+SMALL_BYTES = 1 << 16
+"""Of a tensor below all is computed where an element is wanted."""
 KEEP_BYTES = 256 << 20
 """Values above are only computed when they are asked for: beside data larger than memory they would not fit."""
 
@@ -209,7 +217,7 @@ def cone(wanted: Sequence[Node], whole: Collection[Node] = ()) -> Cone:
         if node in number:
             stack.pop()
             continue
-        if _known(node, whole):
+        if is_known(node, whole):
             stack.pop()
             known(node)
             continue
@@ -218,7 +226,7 @@ def cone(wanted: Sequence[Node], whole: Collection[Node] = ()) -> Cone:
         waiting: list[Node] = []
         for one in node.inputs:
             if one not in number:
-                if waiting or not _known(one, whole):
+                if waiting or not is_known(one, whole):
                     waiting.append(one)
                 else:  # most operands of small graphs
                     known(one)
@@ -232,7 +240,7 @@ def cone(wanted: Sequence[Node], whole: Collection[Node] = ()) -> Cone:
         order.append(node)
         computed.append(node)
         if len(node.types) > 1 and node.handle is not None:
-            beside += [item for one in node.handle if (item := one()) is not None and _held(item)]
+            beside += [item for one in node.handle if (item := one()) is not None and is_held(item)]
     for item in beside:  # results of an op that another of its results is asked of: it would be computed again for them
         if item not in number:
             parts.append((item.op, item.attrs, (number[item.inputs[0]],)))
@@ -241,13 +249,13 @@ def cone(wanted: Sequence[Node], whole: Collection[Node] = ()) -> Cone:
             computed.append(item)
     fetch = list(dict.fromkeys(wanted))
     asked = set(fetch)
-    fetch += [node for node in computed if node not in asked and _held(node)]
+    fetch += [node for node in computed if node not in asked and is_held(node)]
     if len(fetch) > len(asked) and any(value_bytes(leaf.types[0]) > KEEP_BYTES for leaf in leaves):
         fetch = [node for node in fetch if node in asked or value_bytes(node.types[0]) <= KEEP_BYTES]
     return Cone((tuple(parts), tuple([number[node] for node in fetch])), fetch, leaves, order)
 
 
-def _held(node: Node) -> bool:
+def is_held(node: Node) -> bool:
     """Whether a user holds the value, still unknown, of `node`."""
     if node.memo is not None or node.handle is None or len(node.types) > 1 or node.op.name == "shard":
         return False  # a wish about cuts is no value of its own
@@ -311,7 +319,7 @@ def _operand_of_part(node: Node) -> Node:
 
     So one program serves for all its elements.
     """
-    if node.op is getitem and _held(node.inputs[0]) and value_bytes(node.inputs[0].types[0]) <= SMALL_BYTES:
+    if node.op is getitem and is_held(node.inputs[0]) and value_bytes(node.inputs[0].types[0]) <= SMALL_BYTES:
         return node.inputs[0]
     return node
 
@@ -343,57 +351,5 @@ def keep(node: Node, value: Any) -> None:
         node.depth = 0
 
 
+# Last, for another thread may ask at once.
 Hooks.evaluate = staticmethod(evaluate)
-
-
-PINNED_BYTES = 64 << 20
-"""Above so many bytes of old values of variables that tensors wait to be computed from, these are computed at once."""
-SMALL_BYTES = 1 << 16
-"""Values below are not counted: as many as matter can not wait, for a chain of tensors is computed before that."""
-
-
-class Pinned:
-    """The old values of variables that something still refers to."""
-
-    def __init__(self) -> None:
-        self._leaves: list[tuple[weakref.ref[Node], int]] = []
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def replaced(self, leaf: weakref.ref[Node], nbytes: int) -> None:
-        """Note that a variable has let go of `leaf`, its old value of `nbytes` bytes."""
-        if nbytes < SMALL_BYTES or leaf() is None:
-            return
-        with self._lock:
-            self._leaves.append((leaf, nbytes))
-            self._bytes += nbytes
-            if self._bytes <= PINNED_BYTES:
-                return
-            self._leaves = [one for one in self._leaves if one[0]() is not None]
-            self._bytes = sum(nbytes for _, nbytes in self._leaves)
-            if self._bytes <= PINNED_BYTES:
-                return
-            found = {node for one, _ in self._leaves if (node := one()) is not None}
-            # What is alive after this is held by a user or a tape, and is not counted again.
-            self._leaves, self._bytes = [], 0
-        _evaluate_all_above(found)
-
-
-def _evaluate_all_above(leaves: set[Node]) -> None:
-    """Evaluate every tensor that a user holds and that waits for one of `leaves`.
-
-    Nodes do not know who uses them, so all objects of the process are looked through: a matter of milliseconds, and
-    seldom.
-    """
-    held = [one for one in gc.get_objects() if type(one) is Node and not one.symbolic and _held(one)]
-    waiting = set(leaves)
-    for node in toposort(held, stop=_known):
-        if node not in leaves and not waiting.isdisjoint(node.inputs):
-            waiting.add(node)
-    for node in sorted(waiting.intersection(held), key=lambda node: -node.depth):
-        if node.memo is None:  # not computed on the way to a deeper one
-            with suppress(FlowgraphError):  # it is the error of who asks for that tensor
-                evaluate([node])
-
-
-PINNED = Pinned()

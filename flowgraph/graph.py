@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from flowgraph.attrs import Attrs
 from flowgraph.errors import ShapeError, UsageError
-from flowgraph.op import Attrs, Inferred, Op, infer, kernel_parameters, shape_only
+from flowgraph.op import Inferred, Op, infer, kernel_parameters, shape_only
 from flowgraph.types import TensorType, static_size, tensor_type
 
 _count = itertools.count().__next__
@@ -208,14 +208,14 @@ def settle(
     return known[wanted]
 
 
-@dataclass(frozen=True)
 class Graph:
-    """A program: what it computes (`outputs`) and from what (`inputs`)."""
+    """A program, which never changes: what it computes (`outputs`) and from what (`inputs`)."""
 
-    inputs: tuple[Node, ...]
-    """The leaves that the caller feeds, in the order in which values are given."""
-    outputs: tuple[Node, ...]
-    """The nodes whose values are wanted."""
+    def __init__(self, inputs: tuple[Node, ...], outputs: tuple[Node, ...]) -> None:
+        self.inputs = inputs
+        """The leaves that the caller feeds, in the order in which values are given."""
+        self.outputs = outputs
+        """The nodes whose values are wanted."""
 
     @staticmethod
     def of(outputs: Sequence[Node], inputs: Sequence[Node] | None = None) -> Graph:
@@ -237,7 +237,7 @@ class Graph:
 
     def with_outputs(self, outputs: Iterable[Node]) -> Graph:
         """The same inputs, other outputs."""
-        return replace(self, outputs=tuple(outputs))
+        return Graph(self.inputs, tuple(outputs))
 
     def rebuild(self, rule: Callable[[Node, tuple[Node, ...]], Node]) -> Graph:
         """The graph in which every node is `rule(node, its new operands)`; the one way in which passes rewrite.

@@ -53,9 +53,18 @@ def _best(call: Callable[[], Any]) -> float:
     return max(min(found), 1e-7)
 
 
+def dask_config() -> Any:
+    """Dask's module of settings, or None where Dask was never imported: then nobody has set any."""
+    if "dask.config" not in sys.modules:
+        return None
+    import dask.config  # another thread may be about to: this waits for it
+
+    return dask.config
+
+
 def processors() -> int:
     """The number of tasks that run at a time on this machine: Dask's setting, else the processors of this process."""
-    config = sys.modules.get("dask.config")
+    config = dask_config()
     setting = config.get("num_workers", None) if config is not None else None
     return int(setting) if setting else usable_processors()
 

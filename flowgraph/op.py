@@ -7,72 +7,18 @@ From the table `OPS` come the public functions, the reverse pass, the partition,
 
 from __future__ import annotations
 
-import cmath
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from flowgraph.attrs import Attrs, told_apart
 from flowgraph.errors import DTypeError, UsageError
 from flowgraph.factors import Binding, Rule, bind, parse
 from flowgraph.types import DEFAULT_FLOAT, TensorType, is_float, promote, tensor_type
-
-Attrs = tuple[tuple[str, Any], ...]
-
-
-class ToldApart(Attrs):
-    """Attributes of which 2, 2.0 and True are not equal, nor are 0.0 and -0.0: the key of every cache holds such."""
-
-    @cached_property
-    def kinds(self) -> Any:
-        """What equal ones may differ in."""
-        return _kinds(tuple(self))
-
-    def __eq__(self, other: object) -> bool:
-        if tuple.__eq__(self, other) is not True:
-            return False
-        return bool(self.kinds == (other.kinds if type(other) is ToldApart else _kinds(other)))
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = tuple.__hash__
-
-
-def told_apart(attrs: Attrs) -> Attrs:
-    """`attrs` as they are compared in caches."""
-    if not attrs or type(attrs) is ToldApart:
-        return attrs
-    return ToldApart([(name, _equal_to_itself(value)) for name, value in attrs])
-
-
-_NANS: dict[str, Any] = {}
-
-
-def _equal_to_itself(value: Any) -> Any:
-    """`value` with one and the same nan for each nan in it: two of them are not equal."""
-    if type(value) is tuple:
-        return tuple([_equal_to_itself(one) for one in value])
-    if type(value) in (float, complex) and cmath.isnan(value):
-        return _NANS.setdefault(repr(value), value)
-    return value
-
-
-def _kinds(value: Any) -> Any:
-    """What equal values may differ in: the type, and the sign of a zero; of a tuple, those of what it holds.
-
-    Bodies say themselves what tells equal ones apart.
-    """
-    if isinstance(value, tuple):
-        return tuple([_kinds(one) for one in value])
-    if type(value) is float:
-        return float if value else repr(value)
-    return repr(value) if type(value) is complex else getattr(value, "told_apart", type(value))
-
 
 Types = tuple[TensorType, ...]
 
@@ -138,9 +84,8 @@ class Inferred(NamedTuple):
     """The factor string met with the operands' shapes."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
 class Op:
-    """One operation. Calling it with tensors gives a tensor. Make it with `define`."""
+    """One operation, which never changes. Calling it with tensors gives a tensor. Make it with `define`."""
 
     name: str
     """The key in OPS and the public name."""
@@ -189,6 +134,23 @@ class Op:
     apply: ClassVar[Callable[..., Any]]
     """Makes the tensor of a call; filled by `flowgraph.apply`."""
 
+    # Written out, for there are hundreds of ops in an import: Python makes a frozen record in ten times the time.
+    def __init__(self, name: str, factors: Any, kernel: Callable[..., Any], **fields: Any) -> None:
+        unknown = fields.keys() - _OPTIONAL.keys()
+        if unknown:
+            raise UsageError(
+                f"to define the op {name!r}", f"an op has no {sorted(unknown)}", f"Its fields are {sorted(_OPTIONAL)}."
+            )
+        vars(self).update(_OPTIONAL, name=name, factors=factors, kernel=kernel)
+        vars(self).update(fields)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"an op never changes: use `with_fields({name}=...)`, which makes another")
+
+    def with_fields(self, **fields: Any) -> Op:
+        """An op that is not in the table, and differs from this one in the given fields."""
+        return Op(**(vars(self) | fields))
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The tensor of this operation on `args`; a tuple of tensors where it has several results."""
         return Op.apply(self, args, kwargs)
@@ -217,6 +179,8 @@ class Op:
         return parse(self.factors if isinstance(self.factors, str) else self.factors(types, attrs))
 
 
+_OPTIONAL = {name: vars(Op)[name] for name in Op.__annotations__ if name in vars(Op)}
+"""The fields that may be left out, and what they are then."""
 OPS: dict[str, Op] = {}
 """All operations by name, in the order of their definition."""
 _OURS: set[str] = set()

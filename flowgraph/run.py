@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from flowgraph.errors import ClusterError, UsageError
 from flowgraph.lower import NamedGraph, new_token
-from flowgraph.machine import processors, traits
+from flowgraph.machine import dask_config, processors, traits
 from flowgraph.sources import sending
 
 Get = Callable[[Mapping[Any, Any], Sequence[Any]], Any]
@@ -57,7 +57,7 @@ _CLUSTER = ("distributed", "dask.distributed")
 
 
 def _configured() -> Any:
-    config = sys.modules.get("dask.config")
+    config = dask_config()
     found = None if config is None else config.get("scheduler", None)
     return found.lower() if isinstance(found, str) else found
 

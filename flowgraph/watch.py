@@ -6,7 +6,6 @@ the same as in a run that nobody watches.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 from flowgraph.errors import UsageError
 from flowgraph.kernel import Kernel
 from flowgraph.lower import call_of
+from flowgraph.machine import dask_config
 from flowgraph.run import Executor
 
 
@@ -161,7 +161,7 @@ def watching() -> bool:
     """Whether runs are recorded: inside `tracing()`, or with `dask.config.set({"flowgraph.trace": True})`."""
     if _IN_FORCE.traces:
         return True
-    config = sys.modules.get("dask.config")
+    config = dask_config()
     if config is None:
         return False
     own = config.config.get("flowgraph")  # by hand: this is asked before every run, and most take microseconds

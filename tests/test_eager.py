@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import flowgraph as fg
-from flowgraph import eager
+from flowgraph import eager, pinned
 from flowgraph.context import Hooks
 from flowgraph.eager import BINDINGS, COMPILED, Cache, evaluate
 from flowgraph.errors import DataError, GradientError, RunError, UsageError
@@ -228,7 +228,7 @@ def alive(refs: list[Any]) -> int:
 
 
 def test_old_values_that_tensors_wait_for_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eager, "PINNED_BYTES", 8 << 20)
+    monkeypatch.setattr(pinned, "PINNED_BYTES", 8 << 20)
     v = fg.Variable(np.zeros(1 << 17))  # 1 MB
     old, waiting, most = [], [], 0
     for step in range(40):
@@ -241,7 +241,7 @@ def test_old_values_that_tensors_wait_for_do_not_pile_up(monkeypatch: pytest.Mon
 
 
 def test_old_values_that_a_user_holds_stay(monkeypatch: pytest.MonkeyPatch, runs: list[Program]) -> None:
-    monkeypatch.setattr(eager, "PINNED_BYTES", 4 << 20)
+    monkeypatch.setattr(pinned, "PINNED_BYTES", 4 << 20)
     v = fg.Variable(np.zeros(1 << 17))
     held, other = [], fg.constant(1.0) * 2.5
     for step in range(12):
@@ -253,7 +253,7 @@ def test_old_values_that_a_user_holds_stay(monkeypatch: pytest.MonkeyPatch, runs
 
 
 def test_a_waiting_tensor_that_fails_does_so_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eager, "PINNED_BYTES", 2 << 20)
+    monkeypatch.setattr(pinned, "PINNED_BYTES", 2 << 20)
     v, array = fg.Variable(np.zeros(1 << 17)), np.zeros(1 << 17)
     waiting = v + array
     array[:] = 1.0

@@ -13,7 +13,7 @@ from dask.base import tokenize
 from dask.local import get_sync
 
 import flowgraph as fg
-from flowgraph import lower, program
+from flowgraph import eager, lower, program
 from flowgraph.lower import along, lowering
 from flowgraph.lower.tree import fan_in, seconds
 
@@ -154,8 +154,8 @@ def test_ten_thousand_shards() -> None:
     rows = 10_000 << 14
     x = np.broadcast_to(np.zeros((1, 5), "f4"), (rows, 5))
     value = fg.sum(fg.square(fg.shard(fg.asarray(x), rows=10_000)))
-    cone = fg.eager.cone([value.node])
-    entry = fg.eager.compiled(fg.eager.detached(cone))
+    cone = eager.cone([value.node])
+    entry = eager.compiled(eager.detached(cone))
     bound = entry.program.bind([x], entry.program.row_counts([x], entry.rows), 2)
     lowered = lower.Lowering(bound, "0123456789ab")
     lowered.lower()
@@ -165,8 +165,8 @@ def test_ten_thousand_shards() -> None:
 
 def test_an_output_that_is_a_small_input_has_a_task() -> None:
     x, w = fg.asarray(X), fg.asarray(np.float32(3))
-    cone = fg.eager.cone([fg.sum(fg.shard(x, rows=2) * w).node, w.node])
-    entry = fg.eager.compiled(fg.eager.detached(cone))
+    cone = eager.cone([fg.sum(fg.shard(x, rows=2) * w).node, w.node])
+    entry = eager.compiled(eager.detached(cone))
     values = [node.memo for node in cone.leaves]
     lowered = lower.Lowering(entry.program.bind(values, entry.program.row_counts(values, entry.rows), 2), "0" * 12)
     found = lowered.lower()[1]

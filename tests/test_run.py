@@ -266,7 +266,7 @@ def test_arrays_travel_as_files() -> None:
     rows = 40_000
     x = np.zeros((rows, 5), np.float32)
     graph = lowered(lambda one: linear(one, np.zeros((rows, 1), np.float32)), fg.shard(x, rows=8))
-    with fg.sources.sending():
+    with sources.sending():
         blob = pickle.dumps(graph)
         assert len(blob) < 50_000
         again = pickle.loads(blob)

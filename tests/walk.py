@@ -18,7 +18,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial, reduce
 from typing import Any
 
@@ -397,7 +397,7 @@ def _by_pieces(node: Node, operands: Sequence[Array], factor: str, pieces: Seque
             continue
         at = spans(binding.results[0], node.type.shape, piece)
         shape = tuple(stop - start for start, stop, _ in at)
-        kernel = replace(node.op, kernel=partial(node.op.kernel, **before)) if before else node.op
+        kernel = node.op.with_fields(kernel=partial(node.op.kernel, **before)) if before else node.op
         own = Node(kernel, node.inputs, node.attrs, node.types)
         parts.append([np.asarray(one) for one in call_kernel(own, cuts, shape, at)])
         for part, axes, of_type in zip(parts[-1], binding.results, node.types, strict=True):

@@ -16,7 +16,6 @@ from flowgraph.leaves import as_array, scalar, scalar_array
 from flowgraph.op import Op, define
 from flowgraph.ops.elementwise import astype
 from flowgraph.ops.shape import broadcast_like, broadcast_to, checked_shape, numbers_dtype, reshape
-from flowgraph.sources import Blocks
 from flowgraph.tensor import Tensor, check_device, tensor_of
 from flowgraph.types import DEFAULT_FLOAT, as_dtype, listed, promote, python_dtype, tensor_type
 
@@ -105,6 +104,8 @@ def from_blocks(blocks: Sequence[Any]) -> Tensor:
     >>> fg.from_blocks([np.zeros((2, 3)), np.ones((1, 3))]).shape
     (3, 3)
     """
+    from flowgraph.sources import Blocks  # late: few make tensors so
+
     source = Blocks([np.asarray(one) for one in listed(blocks, "blocks")])
     return tensor_of(make_input(source.type, value=source))
 

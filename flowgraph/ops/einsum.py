@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -122,8 +121,7 @@ einsum_op: Op = define(
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-@dataclass(frozen=True, eq=False)
-class _Operand:
+class _Operand(NamedTuple):
     """A tensor, and a letter for each of its last axes; those before are the ellipsis."""
 
     tensor: Tensor

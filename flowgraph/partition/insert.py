@@ -20,7 +20,6 @@ those of the carry of one piece.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -185,7 +184,8 @@ class _Inserter:
 def _carrying(op: Op) -> Op:
     """The op that computes what a piece of a running axis hands on."""
     assert op.carry is not None
-    return Op(f"{op.name}_carry", op.factors, op.kernel, _as_they_are, "keep", op.carry.pieces, flops=op.flops)
+    fields = {"attrs": _as_they_are, "dtype": "keep", "combine": op.carry.pieces, "flops": op.flops}
+    return Op(f"{op.name}_carry", op.factors, op.kernel, **fields)
 
 
 @cache
@@ -196,7 +196,7 @@ def _following(op: Op) -> Op:
         operands, _, result = op.rule(types[:-1], attrs).text.partition("->")
         return f"{operands}, {result} -> {result}"
 
-    return replace(op, factors=factors, attrs=_as_they_are, dtype="keep", call=None)
+    return op.with_fields(factors=factors, attrs=_as_they_are, dtype="keep", call=None)
 
 
 def _as_they_are(*operands: object, **attrs: object) -> Mapping[str, object]:

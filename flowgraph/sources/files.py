@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flowgraph.errors import ClusterError
+from flowgraph.machine import dask_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +107,7 @@ class _Directory:
             if self.path is None or not self.path.exists():
                 if self.path is None:
                     atexit.register(self.clear)
-                config = sys.modules.get("dask.config")
+                config = dask_config()
                 parent = config.get("temporary-directory", None) if config is not None else None
                 import tempfile  # late, as whatever `import flowgraph` does not need
                 from pathlib import Path

@@ -6,23 +6,24 @@ import functools
 import math
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flowgraph import tree
 from flowgraph.apply import convert, recorded
 from flowgraph.context import ACTIVE, Hooks
-from flowgraph.eager import Compiled, compiled, evaluate
 from flowgraph.errors import UsageError
 from flowgraph.graph import FOREVER, Node, make_input, toposort
 from flowgraph.leaves import Shared, no_data
 from flowgraph.mesh import current_mesh
 from flowgraph.ops.random import next_key
 from flowgraph.ops.shard import with_wishes, without_wishes
-from flowgraph.sources import held_by, in_memory
 from flowgraph.state.variable import Trace, Variable, is_drawn, trace_into, tracing
 from flowgraph.tensor import Tensor, tensor_of
+
+if TYPE_CHECKING:
+    from flowgraph.eager import Compiled
 
 
 class Traced:
@@ -60,19 +61,19 @@ class Traced:
     @functools.cached_property
     def entry(self) -> Compiled:
         """What runs the graph, compiled when it is first asked for."""
+        from flowgraph.eager import compiled  # late, for many functions are only differentiated
+
         return compiled(self.graph)
 
     def call(self, arguments: Sequence[Node], client: Any, scheduler: Any) -> Any:
         """Run the program: results as tensors, assignments committed together."""
         nodes = [*arguments, *(variable._node for variable in self.variables)]
-        values = [held_by(node, value_of(node)) for node in nodes]
-        values += [next_key() if node in self.drawn else held_by(node, value_of(node)) for node in self.captured]
+        values = [value_of(node) for node in nodes]
+        values += [next_key() if node in self.drawn else value_of(node) for node in self.captured]
         since = self.since
         for node in nodes:
             since = min(since, node.since)
-        results = [in_memory(one) for one in self.entry.run(values, client, scheduler)]
-        given = {id(in_memory(one)) for one in values}
-        results = [one.copy() if id(one) in given else one for one in results]  # it may be the caller's array
+        results = self.entry.run_on([*nodes, *self.captured], values, client, scheduler)
         for variable, value in zip(self.updates, results[self.count :], strict=True):
             variable.set(value)
         return self._rebuilt([_evaluated(*found, since) for found in zip(self.outputs, results, strict=False)])
@@ -90,7 +91,7 @@ class Traced:
                 new[node] = recorded(Node(node.op, inputs, node.attrs, node.types, node.where))
         assigned = [tensor_of(new[self.trace.current[variable]]) for variable in self.updates]
         if not tracing() and not any(one.node.symbolic for one in assigned):
-            evaluate([one.node for one in assigned])  # all before the first is assigned: one may fail
+            Hooks.evaluate([one.node for one in assigned])  # all before the first is assigned: one may fail
         for variable, value in zip(self.updates, assigned, strict=True):
             variable.assign(value)
         return self._rebuilt([tensor_of(new[node]) for node in self.outputs[: self.count]])
@@ -113,7 +114,7 @@ def like_of(node: Node) -> Any:
 def value_of(node: Node) -> Any:
     """The value of a node that is no input, computed if it has to be."""
     if node.memo is None:
-        evaluate([node])
+        Hooks.evaluate([node])
     elif type(node) is Shared:
         node.check()
     return node.memo

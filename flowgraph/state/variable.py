@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from flowgraph.apply import convert
-from flowgraph.context import ACTIVE, inside_lane
-from flowgraph.eager import PINNED
+from flowgraph.context import ACTIVE, Hooks, inside_lane
 from flowgraph.errors import DTypeError, ShapeError
 from flowgraph.graph import INPUT, Graph, Node, make_input, toposort
 from flowgraph.leaves import as_array
@@ -213,7 +212,7 @@ class Variable:
         old, nbytes = weakref.ref(self._node), array.nbytes
         self._node = self._leaf(array)
         self._handle = None
-        PINNED.replaced(old, nbytes)
+        Hooks.replaced(old, nbytes)
 
     def __repr__(self) -> str:
         shape = shape_text(self.shape)
