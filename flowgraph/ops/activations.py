@@ -146,15 +146,15 @@ def selu(x: Any) -> Tensor:
     return _SELU_SCALE * elu(x, _SELU_ALPHA)
 
 
-def silu(x: Any) -> Tensor:
-    """The product x * sigmoid(x), also called swish.
+def silu(x: Any, beta: Any = 1.0) -> Tensor:
+    """The product x * sigmoid(`beta` * x), also called swish.
 
     >>> import flowgraph as fg
     >>> fg.silu([0.0, 100.0]).tolist()
     [0.0, 100.0]
     """
     x = _real(x)
-    return x * sigmoid(x)  # type: ignore[no-any-return]
+    return x * sigmoid(x if isinstance(beta, int | float) and beta == 1 else multiply(beta, x))  # type: ignore[no-any-return]
 
 
 swish = silu

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.apply import convert
+from flowgraph.apply import convert, together
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.ops.complex import conj
@@ -267,7 +267,7 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     """
     if not isinstance(equation, str) or not operands:
         raise UsageError("einsum", "the equation comes first, then the tensors", "Write einsum('ij,jk->ik', x, y).")
-    tensors = [convert(one) for one in operands]
+    tensors = together(operands)
     terms, out = _parse(equation, len(tensors))
     rest = [_operand(x, term, equation) for x, term in zip(tensors, terms, strict=True)]
     _check_lengths(rest, equation)
@@ -309,7 +309,7 @@ def _finished(one: _Operand, out: str, common: Any) -> Tensor:
 # What is an einsum by another name.
 
 
-def tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Tensor:
+def tensordot(x1: Any, x2: Any, /, axes: Any = 2) -> Tensor:
     """The sum of products of two tensors over the last `axes` axes of one and the first of the other.
 
     `axes` may also be two lists, of axes of x1 and of those of x2 that they meet.

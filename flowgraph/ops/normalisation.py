@@ -10,6 +10,7 @@ from flowgraph.apply import convert
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.ops import random
+from flowgraph.ops.comparison import isinf
 from flowgraph.ops.elementwise import maximum, softplus, sqrt, square, where
 from flowgraph.ops.reduce import logsumexp, mean, sum, var
 from flowgraph.ops.rules import common_float
@@ -61,7 +62,7 @@ def batch_normalization(
     [-2.0, 2.0]
     """
     x = _floats(x)
-    factor = 1 / sqrt(convert(variance) + variance_epsilon)
+    factor = 1 / sqrt(convert(variance, x.dtype) + variance_epsilon)
     factor = factor if scale is None else factor * scale
     result = (x - mean) * factor
     return result if offset is None else result + offset  # type: ignore[no-any-return]
@@ -143,8 +144,9 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1) 
     """
     z, x = _pair(labels, logits, "softmax_cross_entropy_with_logits")
     axis = normal_axis(axis, x.ndim)
-    costs = where(z == 0, 0, z * (logsumexp(x, axis=axis, keepdims=True) - x))  # a class that can not be costs nothing
-    return sum(costs, axis=axis)  # type: ignore[no-any-return]
+    cost = logsumexp(x, axis=axis, keepdims=True) - x
+    cost = where((z == 0) & isinf(cost), 0, cost)  # a class that can not be, and is not, costs nothing
+    return sum(z * cost, axis=axis)  # type: ignore[no-any-return]
 
 
 def _class_matches(labels: Any, operand_shapes: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.apply import apply, convert, freeze
+from flowgraph.apply import apply, freeze, together
 from flowgraph.errors import DTypeError, GradientError, ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.tensor import Tensor
@@ -389,5 +389,5 @@ def concat(tensors: Any, axis: int | None = 0) -> Tensor:
     """
     if not hasattr(tensors, "__iter__"):
         raise UsageError(f"concat({tensors!r})", "that is no list of tensors", "Give a list: fg.concat([x, y]).")
-    parts = tuple(convert(one) if axis is not None else reshape(one, (-1,)) for one in tensors)
-    return apply(concat_op, parts, {"axis": axis or 0})  # type: ignore[no-any-return]
+    parts = [one if axis is not None else reshape(one, (-1,)) for one in together(tensors)]
+    return apply(concat_op, tuple(parts), {"axis": axis or 0})  # type: ignore[no-any-return]
