@@ -215,3 +215,9 @@ def test_a_wide_table_is_summed_into_once() -> None:
     assert gradient[0].tolist() == [2.0, 2.0]
     assert gradient[69_999].tolist() == [1.0, 1.0]
     assert float(gradient.sum()) == 6.0
+
+
+def test_a_list_that_is_set_keeps_double_precision() -> None:
+    x = fg.constant(np.zeros(2))
+    x[:] = [0.1, 0.2]
+    assert x.tolist() == [0.1, 0.2]

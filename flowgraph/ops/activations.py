@@ -27,6 +27,7 @@ from flowgraph.ops.elementwise import (
     where,
 )
 from flowgraph.ops.reduce import sum
+from flowgraph.ops.scanning import whole_axis
 from flowgraph.ops.special import erfc
 from flowgraph.tensor import Tensor
 from flowgraph.types import normal_axis
@@ -68,14 +69,9 @@ softsign = define(
 )
 
 
-def _log_softmax_factors(types: Any, attrs: Any) -> str:
-    names = [f"[a{axis}]" if axis == attrs["axis"] else f"a{axis}" for axis in range(types[0].ndim)]
-    return f"{' '.join(names)} -> {' '.join(names)}"
-
-
 log_softmax = define(
     "log_softmax",
-    _log_softmax_factors,
+    whole_axis,
     numerics.log_softmax,
     attrs=lambda x, /, axis=-1: {"axis": normal_axis(axis, x.ndim)},
     dtype=rules.real_float,

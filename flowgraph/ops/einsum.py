@@ -19,7 +19,7 @@ from flowgraph.ops.linalg import matmul
 from flowgraph.ops.reduce import sum
 from flowgraph.ops.shape import numbers_dtype, transpose
 from flowgraph.tensor import Tensor
-from flowgraph.types import Size, listed, normal_axis, promote
+from flowgraph.types import Size, listed, normal_axis
 
 Array = np.ndarray[Any, Any]
 
@@ -278,10 +278,7 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     if dots and "." not in out:
         raise _mistake(equation, "the axes of '...' are missing in the result", "Write '...' in the result as well.")
     letters = out.replace(".", "")
-    common = tensors[0].dtype
-    for one in tensors[1:]:
-        common = promote(common, one.dtype)
-    numbers_dtype([one.type for one in tensors], {})
+    _, common = numbers_dtype([one.type for one in tensors], {})
     for step in _path(rest, letters):
         chosen = [rest[place] for place in step]
         rest = [one for place, one in enumerate(rest) if place not in step]

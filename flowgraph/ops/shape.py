@@ -10,6 +10,7 @@ import numpy as np
 from flowgraph.apply import apply, freeze, together
 from flowgraph.errors import DTypeError, GradientError, ShapeError, UsageError
 from flowgraph.op import Op, define
+from flowgraph.ops import rules
 from flowgraph.tensor import Tensor
 from flowgraph.types import (
     DEFAULT_INT,
@@ -21,7 +22,6 @@ from flowgraph.types import (
     normal_axes,
     normal_axis,
     product,
-    promote,
 )
 
 __all__ = [
@@ -338,9 +338,7 @@ def _concat_factors(types: Any, attrs: Any) -> str:
 
 
 def _common_dtype(types: Any, attrs: Any) -> Any:
-    common = types[0].dtype
-    for one in types[1:]:
-        common = promote(common, one.dtype)
+    common = rules.common(types)
     return (common,) * len(types), common
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flowgraph.apply import convert, recorded
+from flowgraph.apply import convert, recorded, together
 from flowgraph.context import Hooks, user_line
 from flowgraph.errors import DTypeError, FlowgraphError, ShapeError, UsageError
 from flowgraph.graph import Node
@@ -219,18 +219,18 @@ _KINDS = "biufc"
 def _value_for(x: Tensor, value: Any) -> Tensor:
     """`value` as a tensor of the dtype of `x`; raises DTypeError where its kind of number does not fit."""
     plain = isinstance(value, bool | int | float | complex)
-    kind = np.asarray(value).dtype.kind if plain else convert(value).dtype.kind
+    value = value if plain else together((x, value))[1]
+    kind = np.asarray(value).dtype.kind if plain else value.dtype.kind
     own, given = (_KINDS.index(one) for one in (x.dtype.kind, kind))
     if given > own and not (kind == "i" and x.dtype.kind == "u"):
         raise DTypeError(
-            f"to set elements of {x.type} to {value if plain else convert(value).type}",
+            f"to set elements of {x.type} to {value if plain else value.type}",
             f"{x.dtype} can not hold such numbers",
             "Cast the tensor, or the value, first.",
         )
     if plain:
         return tensor_of(scalar(value, x.dtype))
-    tensor = convert(value)
-    return tensor if tensor.dtype == x.dtype else tensor.astype(x.dtype)
+    return value if value.dtype == x.dtype else value.astype(x.dtype)  # type: ignore[no-any-return]
 
 
 def _fitted(value: Tensor, part: Tensor) -> Tensor:

@@ -25,17 +25,12 @@ from flowgraph.ops.create import cast
 from flowgraph.ops.dtypes import result_type
 from flowgraph.ops.elementwise import log, log1p, maximum, square, where
 from flowgraph.ops.reduce import sum
-from flowgraph.ops.rules import common_float
+from flowgraph.ops.rules import common_float, floats
 from flowgraph.ops.shape import expand_dims, reshape, squeeze
 from flowgraph.ops.sorting import argsort
 from flowgraph.spellings.arrays import adjoint
 from flowgraph.tensor import Tensor
 from flowgraph.types import listed, product
-
-
-def _floats(x: Any) -> Tensor:
-    x = convert(x)
-    return x.astype(common_float(x.dtype))  # type: ignore[no-any-return]
 
 
 def _met(*operands: Any) -> list[Tensor]:
@@ -174,7 +169,7 @@ def l2_loss(t: Any, name: str | None = None) -> Tensor:
     >>> float(fg.nn.l2_loss([1.0, 3.0]))
     5.0
     """
-    return sum(square(_floats(t))) / 2  # type: ignore[no-any-return]
+    return sum(square(floats(t))) / 2  # type: ignore[no-any-return]
 
 
 def in_top_k(targets: Any, predictions: Any, k: int, name: str | None = None) -> Tensor:
@@ -203,7 +198,7 @@ def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = No
     >>> fg.clip_by_norm([3.0, 4.0], 1.0).tolist()
     [0.6000000238418579, 0.800000011920929]
     """
-    t = _floats(t)
+    t = floats(t)
     over = axes if axes is None or isinstance(axes, int) else listed(axes, "axes")
     length = reduce.root(sum(norms.squares(t), axis=over, keepdims=True), 2)
     return t * clip_norm / maximum(length, clip_norm)  # type: ignore[no-any-return]
@@ -218,7 +213,7 @@ def global_norm(t_list: Sequence[Any], name: str | None = None) -> Tensor:
     >>> float(fg.linalg.global_norm([[3.0], None, [4.0]]))
     5.0
     """
-    totals = [sum(norms.squares(_floats(one))) for one in listed(t_list, "t_list") if one is not None]
+    totals = [sum(norms.squares(floats(one))) for one in listed(t_list, "t_list") if one is not None]
     if not totals:
         raise UsageError("global_norm of no tensors", "there is nothing to measure", "Give at least one tensor.")
     return reduce.root(add_n(totals), 2)
@@ -236,7 +231,7 @@ def clip_by_global_norm(
     >>> clipped[0].tolist(), clipped[1], clipped[2].tolist(), float(norm)
     ([1.5], None, [2.0], 5.0)
     """
-    tensors = [one if one is None else _floats(one) for one in listed(t_list, "t_list")]
+    tensors = [one if one is None else floats(one) for one in listed(t_list, "t_list")]
     known = (one for one in tensors if one is not None)
     length = global_norm(tensors) if use_norm is None else _met(use_norm, *known)[0]
     # inf - inf is nan: a norm that is not finite spoils all of them.
@@ -367,7 +362,7 @@ def normalize(tensor: Any, ord: Any = "euclidean", axis: Any = None, name: str |
     >>> [one.tolist() for one in fg.linalg.normalize([3.0, 4.0])]
     [[0.6000000238418579, 0.800000011920929], [5.0]]
     """
-    tensor = _floats(tensor)
+    tensor = floats(tensor)
     length = norms.norm(tensor, ord=ord, axis=axis, keepdims=True)
     return tensor / length, length
 

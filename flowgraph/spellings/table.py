@@ -280,8 +280,8 @@ _INITIALIZERS: dict[str, str | Callable[..., Any]] = {
     "GlorotNormal": "glorot_normal_initializer",
     "GlorotUniform": "glorot_uniform_initializer",
     "Ones": "ones_initializer",
-    "RandomNormal": "random_normal_initializer",
-    "RandomUniform": "random_uniform_initializer",
+    "RandomNormal": "session.initializers.RandomNormal",
+    "RandomUniform": "session.initializers.RandomUniform",
     "Zeros": "zeros_initializer",
 }
 
