@@ -322,4 +322,29 @@ def test_signatures_name_the_operands_as_tensorflow_does() -> None:
         if isinstance(row, str):
             operands = [word for word in row.split()[1:] if "=" not in word]
             assert parameters[: len(operands)] == operands, name
-    assert list(inspect.signature(fg.concat).parameters) == ["values", "axis"]
+    assert list(inspect.signature(fg.concat).parameters) == ["values", "axis", "name"]
+
+
+def test_every_function_takes_a_name_under_tensorflows_modules() -> None:
+    assert tf.zeros([2], name="a").tolist() == [0, 0]
+    assert tf.nn.bias_add([[1.0]], [2.0], name="a").tolist() == [[3.0]]
+    assert tf.random.normal([2], seed=1, name="a").shape == (2,)
+    assert fg.math.segment_sum([1, 2], [0, 0], name="a").tolist() == [3]
+    assert tf.cond(True, lambda: 1, lambda: 2, name="a") == 1
+    assert pickle.loads(pickle.dumps(tf.nn.conv2d)) is tf.nn.conv2d
+    assert "name" in inspect.signature(tf.nn.conv2d).parameters
+
+
+def test_compat_v1_follows_tensorflow_where_the_standard_differs() -> None:
+    assert tf1.argmax(X).tolist() == X.argmax(0).tolist()
+    assert [one.tolist() for one in tf1.unstack([[1], [2]], num=2)] == [[1], [2]]
+    assert tf1.math.reduce_sum(X, reduction_indices=[1], keep_dims=True).shape == (2, 1)
+    with fg.Graph().as_default():
+        assert tf1.nn.bias_add(tf1.ones([1, 1]), tf1.ones([1]), name="shifted").name == "shifted:0"
+        assert tf1.argmax(tf1.ones([2]), name="place").name == "place:0"
+        assert tf1.squared_difference(tf1.ones([2]), 1.0, name="far").name == "far:0"
+
+
+def test_the_random_initializers_of_tensorflow_2_are_narrower() -> None:
+    assert tf.random_normal_initializer().stddev == 0.05
+    assert tf1.random_normal_initializer().stddev == 1
