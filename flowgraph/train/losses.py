@@ -9,7 +9,7 @@ import numpy as np
 
 from flowgraph.apply import convert, together
 from flowgraph.errors import ShapeError, UsageError
-from flowgraph.ops.elementwise import abs as absolute, maximum, minimum, square
+from flowgraph.ops.elementwise import abs as absolute, maximum, minimum, square, where
 from flowgraph.ops.reduce import mean, sum
 from flowgraph.ops.shape import broadcast_like, expand_dims, size, squeeze
 from flowgraph.tensor import Tensor
@@ -117,6 +117,7 @@ class Loss:
             return total
         if self.reduction == "mean_with_sample_weight" and weights is not None:
             count = sum(broadcast_like(weights, losses))
+            count = where(count == 0, 1, count)  # samples that all weigh nothing cost nothing
         else:
             count = size(losses, dtype=np.dtype(losses.dtype))
         result: Tensor = total / count
