@@ -166,6 +166,12 @@ def _scalar_dtype(value: Any) -> np.dtype[Any]:
     return value.dtype if isinstance(value, np.generic) else python_dtype(value)
 
 
+def _kind(value: Any) -> Any:
+    """The type of a Python number; of a subclass, such as np.float64 of float, that one."""
+    kind = type(value)
+    return kind if kind in _WEAK else next(one for one in (int, float, complex) if isinstance(value, one))
+
+
 def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
     """The nodes of the operands; Python scalars take the dtype of the tensors that they meet."""
     nodes: list[Any] = []
@@ -192,17 +198,10 @@ def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
     for node in nodes:
         if node is not None and (len(nodes) < 3 or node.types[0].dtype.kind != "b"):  # a condition has no say
             common = node.types[0].dtype if common is None else promote(common, node.types[0].dtype)
+    alone = None if common is not None else reduce(promote, [_scalar_dtype(args[index]) for index in weak])
     for index in weak:
         value = args[index]
-        kind: Any = type(value)
-        if kind not in _WEAK:  # a subclass, such as np.float64 of float
-            kind = next(one for one in (int, float, complex) if isinstance(value, one))
-        if common is None:
-            dtype = _scalar_dtype(value)
-            for other in weak:
-                dtype = promote(dtype, _scalar_dtype(args[other]))
-        else:
-            dtype = promote_scalar(kind, common)
+        dtype = alone if alone is not None else promote_scalar(_kind(value), common)
         if index in op.structural and dtype.kind in "iu" and value < 0:
             raise DTypeError(
                 f"{op.name} of integers with {value}", "the result is no integer", "Cast the integers to a float first."

@@ -221,3 +221,11 @@ def test_a_list_that_is_set_keeps_double_precision() -> None:
     x = fg.constant(np.zeros(2))
     x[:] = [0.1, 0.2]
     assert x.tolist() == [0.1, 0.2]
+
+
+def test_masks_and_keys_that_do_not_fit_raise_what_numpy_raises() -> None:
+    x = fg.constant(np.ones((1, 2)))
+    assert x[fg.constant(np.zeros((0, 2), bool))].shape == (0,)
+    for key in (np.zeros((3,), bool), np.zeros((1, 2, 0), bool), (0, 0, 0)):
+        with pytest.raises(IndexError):
+            x[key]

@@ -16,7 +16,7 @@ import numpy as np
 
 from flowgraph.apply import convert, recorded, together
 from flowgraph.context import Hooks, user_line
-from flowgraph.errors import DTypeError, FlowgraphError, ShapeError, UsageError
+from flowgraph.errors import BoundsError, DTypeError, FlowgraphError, ShapeError, UsageError
 from flowgraph.graph import Node
 from flowgraph.leaves import as_array, scalar
 from flowgraph.op import Inferred, infer
@@ -89,7 +89,7 @@ def _spread(parts: list[Any], rank: int) -> list[Any]:
     """`parts` of a key with ... written out, for a tensor of `rank` axes."""
     named = sum(map(_width, parts))
     if named > rank:
-        raise ShapeError(f"{named} indices", f"the tensor has {rank} axes", "Drop the indices that are too many.")
+        raise BoundsError(f"{named} indices", f"the tensor has {rank} axes", "Drop the indices that are too many.")
     dots = [at for at, part in enumerate(parts) if part is Ellipsis]
     if len(dots) > 1:
         raise UsageError("x[..., ...]", "an index holds '...' twice", "Write ':' for each axis of one of them.")
@@ -150,8 +150,9 @@ def mask_positions(mask: Tensor, shape: Any) -> list[Tensor]:
         )
     if not mask.ndim:
         return [convert(np.zeros(int(bool(mask.numpy())), np.int64))]
-    if any(isinstance(want, int) and have != want for have, want in zip(mask.shape, shape, strict=True)):
-        raise ShapeError(
+    # As in numpy a mask of no elements picks none, whatever the other lengths are.
+    if any(isinstance(want, int) and have not in (0, want) for have, want in zip(mask.shape, shape, strict=True)):
+        raise BoundsError(
             f"a mask of shape {mask.shape} for axes of lengths {tuple(shape)}", "they differ", "Give equal lengths."
         )
     return [convert(one) for one in np.nonzero(mask.numpy())]
