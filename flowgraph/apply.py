@@ -6,7 +6,8 @@ A call checks shapes and dtypes at once and computes nothing; a value is compute
 from __future__ import annotations
 
 import weakref
-from functools import cache
+from collections.abc import Iterable
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,27 @@ def convert(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
     if isinstance(value, bool | int | float | complex) and not isinstance(value, np.generic):
         return tensor_of(scalar(value, dtype if dtype is not None else python_dtype(value)))
     return tensor_of(leaf_of(value, dtype))
+
+
+def together(values: Iterable[Any]) -> list[Tensor]:
+    """`values` as tensors; the Python floats of a list beside float64 are not rounded to float32 first.
+
+    >>> [one.dtype.name for one in together([np.ones(1), [0.1]])]
+    ['float64', 'float64']
+    """
+    given = list(values)
+    found = [None if isinstance(one, list | tuple) else convert(one) for one in given]
+    known = [one.dtype for one in found if one is not None]
+    return [_listed(one, known) if tensor is None else tensor for one, tensor in zip(given, found, strict=True)]
+
+
+def _listed(value: Any, beside: Iterable[np.dtype[Any]]) -> Tensor:
+    """The list `value` as a tensor, of floats in the widest precision `beside` it."""
+    tensor = convert(value)
+    if tensor.dtype.kind not in "fc":
+        return tensor
+    wider = reduce(promote, beside, tensor.dtype)
+    return tensor if wider == tensor.dtype else convert(value, wider)
 
 
 def own(value: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
@@ -144,35 +166,42 @@ def _scalar_dtype(value: Any) -> np.dtype[Any]:
     return value.dtype if isinstance(value, np.generic) else python_dtype(value)
 
 
+def _kind(value: Any) -> Any:
+    """The type of a Python number; of a subclass, such as np.float64 of float, that one."""
+    kind = type(value)
+    return kind if kind in _WEAK else next(one for one in (int, float, complex) if isinstance(value, one))
+
+
 def _operands(op: Op, args: tuple[Any, ...]) -> list[Node]:
     """The nodes of the operands; Python scalars take the dtype of the tensors that they meet."""
     nodes: list[Any] = []
     weak: list[int] = []
+    lists: list[int] = []
     for index, value in enumerate(args):
         if type(value) is Tensor:
             nodes.append(value.node)
         elif isinstance(value, bool | int | float | complex):
             weak.append(index)
             nodes.append(None)
+        elif isinstance(value, list | tuple):
+            lists.append(index)
+            nodes.append(None)
         else:
             nodes.append(convert(value).node)
+    if lists:
+        known = [node.types[0].dtype for node in nodes if node is not None]
+        for index in lists:
+            nodes[index] = _listed(args[index], known).node
     if not weak:
         return nodes
     common = None
     for node in nodes:
         if node is not None and (len(nodes) < 3 or node.types[0].dtype.kind != "b"):  # a condition has no say
             common = node.types[0].dtype if common is None else promote(common, node.types[0].dtype)
+    alone = None if common is not None else reduce(promote, [_scalar_dtype(args[index]) for index in weak])
     for index in weak:
         value = args[index]
-        kind: Any = type(value)
-        if kind not in _WEAK:  # a subclass, such as np.float64 of float
-            kind = next(one for one in (int, float, complex) if isinstance(value, one))
-        if common is None:
-            dtype = _scalar_dtype(value)
-            for other in weak:
-                dtype = promote(dtype, _scalar_dtype(args[other]))
-        else:
-            dtype = promote_scalar(kind, common)
+        dtype = alone if alone is not None else promote_scalar(_kind(value), common)
         if index in op.structural and dtype.kind in "iu" and value < 0:
             raise DTypeError(
                 f"{op.name} of integers with {value}", "the result is no integer", "Cast the integers to a float first."

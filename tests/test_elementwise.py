@@ -500,3 +500,8 @@ def test_errors_name_the_function(name: str) -> None:
     with pytest.raises(FlowgraphError) as raised:
         getattr(fg, name)(fg.constant([1, 2]), fg.constant([1, 2, 3]))
     assert "(2,)" in str(raised.value) or "[2]" in str(raised.value)
+
+
+def test_the_gamma_function_grows_without_bound_between_its_poles() -> None:
+    """scipy says -inf of lgamma(-inf); C, TensorFlow and PyTorch say inf."""
+    assert fg.lgamma([-np.inf, -1.0, np.inf]).tolist() == [np.inf] * 3

@@ -149,3 +149,20 @@ def test_embedding_lookup_adds_where_an_id_repeats() -> None:
     assert tape.gradient(loss, table).tolist() == [[0, 0], [2, 2], [0, 0], [4, 4]]
     long = fg.embedding_lookup(fg.constant([[3.0, 4.0], [0.0, 0.0]]), [0, 1], max_norm=1.0)
     np.testing.assert_allclose(long.numpy(), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_small_integers_name_places_beyond_their_range(dtype: Any) -> None:
+    """Places 0 to 299 in int8 would name each of the first 44 twice."""
+    assert fg.sum(fg.one_hot(np.array([3], dtype), 300)).tolist() == 1
+    largest = np.iinfo(dtype).max
+    ids = fg.constant(np.array([largest, 0], dtype)) + np.array(0, dtype)  # computed, so that its range is not known
+    sums = fg.unsorted_segment_sum(np.array([5.0, 7.0]), ids, int(largest) + 1)
+    assert (sums.tolist()[0], sums.tolist()[-1]) == (7, 5)
+
+
+def test_updates_have_the_precision_of_what_they_go_into() -> None:
+    x = np.zeros(2)
+    assert fg.tensor_scatter_nd_update(x, [[0]], [0.1]).tolist() == [0.1, 0]
+    assert fg.tensor_scatter_nd_add(x, [[0]], [0.1]).tolist() == [0.1, 0]
+    assert fg.one_hot([0], 2, 0.1, 0.2, dtype="float64").tolist() == [[0.1, 0.2]]

@@ -121,6 +121,8 @@ SECOND: list[tuple[str, Callable[..., Any], float, float]] = [
     ("gelu", fg.gelu, 0.0, 2 / np.sqrt(2 * np.pi)),
     ("silu", fg.silu, 0.0, 0.5),
     ("lgamma", fg.lgamma, 1.0, np.pi**2 / 6),
+    ("huber loss", lambda x: fg.keras.losses.huber(0.0, x), 0.0, 1.0),
+    ("huber loss beyond delta", lambda x: fg.keras.losses.huber(0.0, x), 2.0, 0.0),
 ]
 
 
@@ -130,3 +132,23 @@ def test_second_derivative_at_a_special_point(name: str, function: Any, point: f
     slope = fg.gradient(function(x), x)
     bend = fg.gradient(slope, x, unconnected="zero")
     np.testing.assert_allclose(bend.numpy(), wanted, rtol=1e-7, atol=1e-12)
+
+
+def test_the_slope_of_a_power_changes_with_its_exponent_at_0() -> None:
+    """d/dy (y x**(y-1)) is 1 / x at y = 0; where x is 0 or too small to have a reciprocal it is taken for 0."""
+    x, y = fg.constant(np.array([2.0, -4.0, 0.0, 1e-310, np.nan])), fg.constant(np.zeros(5))
+    slope = fg.gradient(fg.sum(fg.power(x, y)), x)
+    assert fg.gradient(fg.sum(slope), y).tolist() == [0.5, -0.25, 0, 0, 0]
+    assert fg.grad(lambda x: fg.sum(fg.power(x, y)))(x).tolist() == [0, 0, 0, 0, 0]
+
+
+def test_the_gradient_of_a_cross_entropy_by_a_label_of_0() -> None:
+    labels, logits = fg.constant(np.array([[0.0, 1.0]])), np.array([[0.0, 0.0]])
+
+    def cost(z: Any, x: Any) -> Any:
+        return fg.sum(fg.nn.softmax_cross_entropy_with_logits(z, x))
+
+    np.testing.assert_allclose(fg.grad(lambda z: cost(z, logits))(labels).numpy(), [[np.log(2), np.log(2)]])
+    impossible = np.array([[-np.inf, 0.0]])
+    assert float(cost(labels, impossible)) == 0
+    assert fg.grad(lambda x: cost(labels, x))(impossible).tolist() == [[0, 0]]

@@ -75,6 +75,12 @@ def test_reductions_and_weights(function: Any, made: Any, expected: Any) -> None
     np.testing.assert_allclose(made()(true, pred, sample_weight=2.0).numpy(), 2 * each.mean(), rtol=1e-12)
 
 
+def test_samples_that_all_weigh_nothing_cost_nothing() -> None:
+    loss = fg.keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+    assert float(loss([[0.0], [0.0]], [[1.0], [2.0]], sample_weight=[0.0, 0.0])) == 0
+    assert float(loss([[0.0], [0.0]], [[1.0], [2.0]], sample_weight=[0.0, 0.5])) == 4
+
+
 def test_weights_belong_to_samples_from_the_left() -> None:
     true, pred = pair((3, 3, 2))
     weights = np.array([1.0, 2.0, 3.0])

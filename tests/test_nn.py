@@ -200,3 +200,16 @@ def test_cross_entropies_at_the_edges() -> None:
 def test_errors(call: Callable[[], Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call()
+
+
+def test_tensorflows_pairs_of_padding_name_batch_and_channels_as_well() -> None:
+    x, w = numbers(1, 5, 5, 2), numbers(2, 2, 2, 3)
+    expected = fg.nn.conv2d(x, w, padding=[(1, 2), (0, 1)])
+    assert fg.nn.conv2d(x, w, padding=[[0, 0], [1, 2], [0, 1], [0, 0]]).tolist() == expected.tolist()
+    with pytest.raises(UsageError, match="it is no padding"):
+        fg.nn.conv2d(x, w, padding=[[1, 1], [1, 2], [0, 1], [0, 0]])
+
+
+def test_normalisation_by_python_numbers_keeps_double_precision() -> None:
+    found = fg.nn.batch_normalization(np.array([0.3]), 0.0, 0.1, None, None, 0.0)
+    assert found.numpy() == pytest.approx([0.3 / np.sqrt(0.1)], rel=1e-14)

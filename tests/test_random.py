@@ -169,3 +169,8 @@ def test_in_a_function_draws_are_fresh_unless_they_have_a_seed() -> None:
 def test_errors(call: Callable[[], Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call()
+
+
+def test_bounds_and_parameters_have_the_precision_of_what_is_drawn() -> None:
+    assert fg.random.normal((1,), 0.1, 0.0, "float64").tolist() == [0.1]
+    assert fg.random.uniform((1,), 0.1, 0.1, "float64").tolist() == [0.1]

@@ -62,6 +62,14 @@ def test_correction() -> None:
         )
 
 
+def test_a_correction_beyond_the_count_gives_inf() -> None:
+    """As in numpy; a negative variance would have a root that is nan."""
+    x = np.array([1.0, 3.0])
+    assert float(fg.var(x, correction=3)) == np.inf
+    assert np.isnan(float(fg.var([1.0, 1.0], correction=2)))
+    assert fg.grad(lambda v: fg.var(v, correction=3))(x).tolist() == [-np.inf, np.inf]
+
+
 @pytest.mark.parametrize("x", [[2.0, 3.0, 4.0], [2.0, 0.0, 4.0], [0.0, 3.0, 0.0], [0.0, 0.0, 0.0]])
 def test_products_with_zeros_have_exact_derivatives(x: list[float]) -> None:
     """Of x y z: the gradient is (yz, xz, xy), and the second derivatives are the third element or 0."""

@@ -222,7 +222,63 @@ def test_gradients_where_a_case_is_left_out() -> None:
     assert gradient(lambda v: tf.math.xdivy(v, [0.0, 2.0]), [0.0, 1.0]) == [0.0, 0.5]
     assert gradient(lambda v: tf.math.xlog1py([0.0, 2.0], v), [-1.0, 0.0]) == [0.0, 2.0]
     assert gradient(lambda v: tf.math.multiply_no_nan(v, [0.0, 2.0]), [np.inf, 1.0]) == [0.0, 2.0]
+    assert gradient(lambda v: tf.math.multiply_no_nan([np.inf, 3.0], v), [0.0, 0.0]) == [0.0, 3.0]
     assert gradient(lambda v: tf.clip_by_norm(v, 1.0), [0.0, 0.0]) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["divide_no_nan", "multiply_no_nan", "xdivy", "xlog1py", "xlogy"])
+def test_a_python_number_has_the_precision_of_what_it_meets(name: str) -> None:
+    """0.1 as a float32 is off in the ninth digit."""
+    function, x = getattr(tf.math, name), np.array([0.3])
+    exact = {"divide_no_nan": 3.0, "multiply_no_nan": 0.03, "xdivy": 3.0, "xlog1py": 0.3 * np.log1p(0.1)}
+    exact["xlogy"] = 0.3 * np.log(0.1)
+    assert function(x, 0.1).numpy() == pytest.approx([exact[name]], rel=1e-14)
+    assert function(0.1, x).dtype == np.float64
+    assert function(0.1, 0.3).dtype == np.float32
+
+
+def test_clipping_by_a_norm_that_is_given_keeps_double_precision() -> None:
+    (clipped,), norm = tf.clip_by_global_norm([np.array([0.3])], 0.1, use_norm=0.7)
+    assert clipped.numpy() == pytest.approx([0.3 / 7], rel=1e-14)
+    assert float(norm) == 0.7
+
+
+def test_a_polynomial_at_infinity() -> None:
+    assert tf.math.polyval([1.0, 2.0], [np.inf, -np.inf]).tolist() == [np.inf, -np.inf]
+    assert tf.math.polyval([3.0], [np.inf]).tolist() == [3.0]
+    assert tf.math.polyval([], [np.inf]).tolist() == [0.0]
+
+
+def test_what_is_not_finite_and_what_names_no_class_is_not_in_the_top() -> None:
+    predictions = np.array([[0.1, 0.9, np.nan], [0.1, 0.9, np.inf], [0.1, 0.9, 0.5], [0.1, 0.9, 0.5], [0.1, 0.9, 0.5]])
+    assert tf.math.in_top_k([2, 2, 3, -1, 2], predictions, 2).tolist() == [False, False, False, False, True]
+
+
+def test_tensor_diagonals_have_the_shape_twice() -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    whole = tf.linalg.tensor_diag(diagonal=x)
+    assert whole.shape == (2, 3, 2, 3)
+    np.testing.assert_array_equal(whole.numpy().reshape(6, 6), np.diag(x.ravel()))
+    assert tf.linalg.tensor_diag_part(input=whole).tolist() == x.tolist()
+    with pytest.raises(ShapeError, match="not one shape twice"):
+        tf.linalg.tensor_diag_part(x)
+
+
+def test_the_dtypes_of_places_and_counts_are_those_of_tensorflow() -> None:
+    assert tf.math.top_k([1.0, 2.0]).indices.dtype == np.int32
+    assert tf.nn.top_k([1.0, 2.0], index_type=tf.int64)[1].dtype == np.int64
+    assert tf.math.count_nonzero([0, 1]).dtype == np.int64
+    assert tf.math.invert_permutation(np.array([1, 0], np.int32)).dtype == np.int32
+    assert tf.range(tf.constant(np.int64(4))).dtype == np.int64
+    assert tf.range(tf.constant(np.float64(1)), 2.0, 0.5).dtype == np.float64
+
+
+def test_arguments_by_position_as_tensorflow_has_them() -> None:
+    assert int(tf.tensordot([1, 2], [3, 4], 1)) == 11
+    assert tf.boolean_mask([1, 2], [True, False], None).tolist() == [1]
+    assert int(tf.linalg.matrix_rank(np.diag([1.0, 0.5]), 0.7)) == 1
+    assert int(tf.linalg.matrix_rank(np.diag([1.0, 0.5]))) == 2
+    np.testing.assert_allclose(tf.nn.swish(X, 2.0).numpy(), X / (1 + np.exp(-2 * X)), rtol=1e-6)
 
 
 def test_a_norm_that_is_not_finite_spoils_all() -> None:
@@ -266,4 +322,29 @@ def test_signatures_name_the_operands_as_tensorflow_does() -> None:
         if isinstance(row, str):
             operands = [word for word in row.split()[1:] if "=" not in word]
             assert parameters[: len(operands)] == operands, name
-    assert list(inspect.signature(fg.concat).parameters) == ["values", "axis"]
+    assert list(inspect.signature(fg.concat).parameters) == ["values", "axis", "name"]
+
+
+def test_every_function_takes_a_name_under_tensorflows_modules() -> None:
+    assert tf.zeros([2], name="a").tolist() == [0, 0]
+    assert tf.nn.bias_add([[1.0]], [2.0], name="a").tolist() == [[3.0]]
+    assert tf.random.normal([2], seed=1, name="a").shape == (2,)
+    assert fg.math.segment_sum([1, 2], [0, 0], name="a").tolist() == [3]
+    assert tf.cond(True, lambda: 1, lambda: 2, name="a") == 1
+    assert pickle.loads(pickle.dumps(tf.nn.conv2d)) is tf.nn.conv2d
+    assert "name" in inspect.signature(tf.nn.conv2d).parameters
+
+
+def test_compat_v1_follows_tensorflow_where_the_standard_differs() -> None:
+    assert tf1.argmax(X).tolist() == X.argmax(0).tolist()
+    assert [one.tolist() for one in tf1.unstack([[1], [2]], num=2)] == [[1], [2]]
+    assert tf1.math.reduce_sum(X, reduction_indices=[1], keep_dims=True).shape == (2, 1)
+    with fg.Graph().as_default():
+        assert tf1.nn.bias_add(tf1.ones([1, 1]), tf1.ones([1]), name="shifted").name == "shifted:0"
+        assert tf1.argmax(tf1.ones([2]), name="place").name == "place:0"
+        assert tf1.squared_difference(tf1.ones([2]), 1.0, name="far").name == "far:0"
+
+
+def test_the_random_initializers_of_tensorflow_2_are_narrower() -> None:
+    assert tf.random_normal_initializer().stddev == 0.05
+    assert tf1.random_normal_initializer().stddev == 1

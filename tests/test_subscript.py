@@ -215,3 +215,17 @@ def test_a_wide_table_is_summed_into_once() -> None:
     assert gradient[0].tolist() == [2.0, 2.0]
     assert gradient[69_999].tolist() == [1.0, 1.0]
     assert float(gradient.sum()) == 6.0
+
+
+def test_a_list_that_is_set_keeps_double_precision() -> None:
+    x = fg.constant(np.zeros(2))
+    x[:] = [0.1, 0.2]
+    assert x.tolist() == [0.1, 0.2]
+
+
+def test_masks_and_keys_that_do_not_fit_raise_what_numpy_raises() -> None:
+    x = fg.constant(np.ones((1, 2)))
+    assert x[fg.constant(np.zeros((0, 2), bool))].shape == (0,)
+    for key in (np.zeros((3,), bool), np.zeros((1, 2, 0), bool), (0, 0, 0)):
+        with pytest.raises(IndexError):
+            x[key]

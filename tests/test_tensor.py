@@ -708,3 +708,22 @@ def test_what_lies_outside_is_an_index_error_too() -> None:
         x[2]
     with pytest.raises(ValueError, match="axis 1"):
         fg.sum(x, axis=1)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: fg.add(x, [0.1]),
+        lambda x: [0.1] - x,
+        lambda x: fg.where(x > 0, x, [0.1]),
+        lambda x: fg.concat([x, [0.1]])[1:],
+        lambda x: fg.stack([[0.1], x])[0],
+        lambda x: fg.einsum("i,i->i", fg.ones_like(x), [0.1]),
+        lambda x: fg.sqrt(fg.keras.losses.mse([0.1], x)),
+    ],
+)
+def test_a_list_of_floats_has_the_precision_of_what_it_meets(call: Any) -> None:
+    """0.1 as a float32 is off in the ninth digit."""
+    assert call(fg.constant(np.zeros(1))).numpy() == pytest.approx(0.1, rel=1e-15)
+    assert call(fg.constant(np.zeros(1, np.float32))).dtype == np.float32
+    assert fg.add(fg.constant([1]), [0.5]).dtype == np.float32

@@ -387,6 +387,19 @@ def test_get_variable_and_scopes(graph: tf.Graph) -> None:
     assert sum(isinstance(one, tf.Variable) for one in tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)) == 7
 
 
+def test_initializers_have_tensorflows_defaults_and_distributions() -> None:
+    """Keras draws with a deviation of 0.05; TensorFlow 1 with 1, and its normal Glorot numbers are truncated."""
+    initializers = tf.keras.initializers
+    assert abs(np.std(initializers.RandomNormal(seed=1)([10_000]).numpy()) - 0.05) < 0.002
+    uniform = initializers.RandomUniform(seed=1)([10_000]).numpy()
+    assert -0.05 <= uniform.min() < -0.049 < 0.049 < uniform.max() <= 0.05
+    assert abs(np.std(tf.random_normal_initializer(seed=1)([10_000]).numpy()) - 1) < 0.02
+    glorot = initializers.GlorotNormal(seed=1)([100, 100]).numpy()
+    assert abs(np.std(glorot) - 0.1) < 0.002
+    assert np.abs(glorot).max() < 2 * 0.1 / 0.87
+    assert tf.constant_initializer(0.1)([1], np.float64).tolist() == [0.1]
+
+
 def test_initializers_and_regularizers(graph: tf.Graph) -> None:
     with tf.variable_scope("r", regularizer=lambda v: tf.sum(tf.square(v))):
         tf.get_variable("ints", [2], dtype=tf.int32)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from types import FunctionType, ModuleType, SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 from flowgraph import spellings
@@ -29,29 +29,24 @@ __all__ = ["disable_v2_behavior", "enable_v2_behavior", "to_double", "to_float",
 def __getattr__(name: str) -> Any:
     """A public name of flowgraph with the arguments of TensorFlow 1, made when it is first asked for."""
     try:
-        value = _OLD[name] if name in _OLD else spellings.public(name)
+        found = _named(_OLD[name]) if name in _OLD else getattr(_NAMES, name)
     except AttributeError:
         raise AttributeError(f"module 'flowgraph.compat.v1' has no attribute {name!r}") from None
-    if name.startswith("reduce_"):
-        found: Any = _reduction(value)
-    elif isinstance(value, ModuleType) and value.__name__.startswith("flowgraph.ops"):
-        found = SimpleNamespace(**{key: _named(one) for key, one in vars(value).items() if not key.startswith("_")})
-    else:
-        found = _named(value)
     globals()[name] = found
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_OLD, *spellings.public_names()})
+    return sorted({*globals(), *_OLD, *dir(_NAMES)})
 
 
 def _named(function: Any) -> Any:
     """`function`, which takes `name=`; other things, and functions that do already, as they are."""
     if not isinstance(function, FunctionType):
         return function
-    if "name" in inspect.signature(function).parameters and not function.__module__.startswith(spellings.__name__):
-        return function  # the functions of `spellings` take a name that says nothing
+    aliased = function.__module__.startswith((spellings.__name__, "flowgraph.compat"))  # their names say nothing
+    if "name" in inspect.signature(function).parameters and not aliased:
+        return function
 
     @functools.wraps(function)
     def call(*args: Any, name: str | None = None, **kwargs: Any) -> Any:
@@ -94,6 +89,14 @@ def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
         return named(input_tensor, axis=axes, keepdims=keep, **labels)
 
     return call
+
+
+@functools.cache
+def _with_old_arguments(full: str, found: Any) -> Any:
+    return _reduction(found) if full.rpartition(".")[2].startswith("reduce_") else _named(found)
+
+
+_NAMES = spellings.Namespace("", _with_old_arguments)
 
 
 def _random_uniform(

@@ -27,6 +27,7 @@ from flowgraph.ops.elementwise import (
     where,
 )
 from flowgraph.ops.reduce import sum
+from flowgraph.ops.scanning import whole_axis
 from flowgraph.ops.special import erfc
 from flowgraph.tensor import Tensor
 from flowgraph.types import normal_axis
@@ -68,14 +69,9 @@ softsign = define(
 )
 
 
-def _log_softmax_factors(types: Any, attrs: Any) -> str:
-    names = [f"[a{axis}]" if axis == attrs["axis"] else f"a{axis}" for axis in range(types[0].ndim)]
-    return f"{' '.join(names)} -> {' '.join(names)}"
-
-
 log_softmax = define(
     "log_softmax",
-    _log_softmax_factors,
+    whole_axis,
     numerics.log_softmax,
     attrs=lambda x, /, axis=-1: {"axis": normal_axis(axis, x.ndim)},
     dtype=rules.real_float,
@@ -146,15 +142,15 @@ def selu(x: Any) -> Tensor:
     return _SELU_SCALE * elu(x, _SELU_ALPHA)
 
 
-def silu(x: Any) -> Tensor:
-    """The product x * sigmoid(x), also called swish.
+def silu(x: Any, beta: Any = 1.0) -> Tensor:
+    """The product x * sigmoid(`beta` * x), also called swish.
 
     >>> import flowgraph as fg
     >>> fg.silu([0.0, 100.0]).tolist()
     [0.0, 100.0]
     """
     x = _real(x)
-    return x * sigmoid(x)  # type: ignore[no-any-return]
+    return x * sigmoid(x if isinstance(beta, int | float) and beta == 1 else multiply(beta, x))  # type: ignore[no-any-return]
 
 
 swish = silu

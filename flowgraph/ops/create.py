@@ -14,10 +14,11 @@ from flowgraph.errors import ShapeError, UsageError
 from flowgraph.graph import make_input
 from flowgraph.leaves import as_array, scalar, scalar_array
 from flowgraph.op import Op, define
+from flowgraph.ops.dtypes import result_type
 from flowgraph.ops.elementwise import astype
 from flowgraph.ops.shape import broadcast_like, broadcast_to, checked_shape, numbers_dtype, reshape
 from flowgraph.tensor import Tensor, check_device, tensor_of
-from flowgraph.types import DEFAULT_FLOAT, as_dtype, listed, promote, python_dtype, tensor_type
+from flowgraph.types import DEFAULT_FLOAT, as_dtype, listed, tensor_type
 
 __all__ = [
     "arange",
@@ -240,7 +241,8 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     [1, 3, 5]
     """
     check_device(device)
-    given = [freeze(value) for value in ((0, start, step) if stop is None else (start, stop, step))]
+    ends = (0, start, step) if stop is None else (start, stop, step)
+    given = [freeze(value) for value in ends]
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in given):
         raise UsageError(f"arange{tuple(given)}", "not all of these are numbers", "Give integers or floats.")
     first, last, step = given
@@ -248,8 +250,8 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
         raise UsageError("arange with step 0", "it would never end", "Give a step other than 0.")
     count = max(math.ceil((last - first) / step), 0)
     if dtype is None:
-        result = promote(python_dtype(first), python_dtype(last))
-        result = DEFAULT_FLOAT if any(isinstance(value, float) for value in given) else result
+        pairs = zip(ends, given, strict=True)
+        result = result_type(*(one if isinstance(one, Tensor) else number for one, number in pairs))
     else:
         result = as_dtype(dtype)
     pair = [scalar_array(value, result) for value in (first, step)]

@@ -22,8 +22,9 @@ from flowgraph.ops.differentiate import is_zero
 from flowgraph.ops.elementwise import where
 from flowgraph.ops.linalg import adjoint
 from flowgraph.ops.shape import concat, expand_dims
-from flowgraph.ops.solvers import lapack_dtype, real_dtype, real_result, same_dtype, triangular_solve, well_posed
+from flowgraph.ops.solvers import lapack_dtype, real_result, same_dtype, triangular_solve, well_posed
 from flowgraph.tensor import Tensor
+from flowgraph.types import real_dtype
 
 Array = np.ndarray[Any, Any]
 

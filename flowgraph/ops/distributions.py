@@ -82,7 +82,7 @@ def truncated_normal(shape: Any, mean: Any = 0, stddev: Any = 1, dtype: Any = np
     """
     kind = _real(dtype, "truncated normal numbers")
     drawn = apply(truncated_op, (key_of(seed),), {"shape": checked_shape(freeze(shape)), "dtype": kind})
-    return drawn * convert(stddev).astype(kind) + convert(mean).astype(kind)  # type: ignore[no-any-return]
+    return drawn * convert(stddev, kind).astype(kind) + convert(mean, kind).astype(kind)  # type: ignore[no-any-return]
 
 
 def bernoulli(shape: Any, p: Any = 0.5, dtype: Any = np.int32, seed: Any = None) -> Tensor:
@@ -354,8 +354,8 @@ def gamma(shape: Any, alpha: Any, beta: Any = None, dtype: Any = np.float32, see
     (5, 2)
     """
     kind = _real(dtype, "gamma numbers")
-    a = convert(alpha).astype(kind)
-    b = None if beta is None else convert(beta).astype(kind)
+    a = convert(alpha, kind).astype(kind)
+    b = None if beta is None else convert(beta, kind).astype(kind)
     a = a if b is None else a + zeros_like(b)
     drawn = apply(gamma_op, (key_of(seed), a), {"shape": _whole_shape(shape, a), "dtype": kind})
     return drawn if b is None else drawn / b  # type: ignore[no-any-return]

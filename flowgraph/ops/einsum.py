@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flowgraph.apply import convert
+from flowgraph.apply import convert, together
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.ops.complex import conj
@@ -18,7 +18,7 @@ from flowgraph.ops.linalg import matmul
 from flowgraph.ops.reduce import sum
 from flowgraph.ops.shape import numbers_dtype, transpose
 from flowgraph.tensor import Tensor
-from flowgraph.types import Size, listed, normal_axis, promote
+from flowgraph.types import Size, listed, normal_axis
 
 Array = np.ndarray[Any, Any]
 
@@ -265,7 +265,7 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     """
     if not isinstance(equation, str) or not operands:
         raise UsageError("einsum", "the equation comes first, then the tensors", "Write einsum('ij,jk->ik', x, y).")
-    tensors = [convert(one) for one in operands]
+    tensors = together(operands)
     terms, out = _parse(equation, len(tensors))
     rest = [_operand(x, term, equation) for x, term in zip(tensors, terms, strict=True)]
     _check_lengths(rest, equation)
@@ -276,10 +276,7 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     if dots and "." not in out:
         raise _mistake(equation, "the axes of '...' are missing in the result", "Write '...' in the result as well.")
     letters = out.replace(".", "")
-    common = tensors[0].dtype
-    for one in tensors[1:]:
-        common = promote(common, one.dtype)
-    numbers_dtype([one.type for one in tensors], {})
+    _, common = numbers_dtype([one.type for one in tensors], {})
     for step in _path(rest, letters):
         chosen = [rest[place] for place in step]
         rest = [one for place, one in enumerate(rest) if place not in step]
@@ -307,7 +304,7 @@ def _finished(one: _Operand, out: str, common: Any) -> Tensor:
 # What is an einsum by another name.
 
 
-def tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Tensor:
+def tensordot(x1: Any, x2: Any, /, axes: Any = 2) -> Tensor:
     """The sum of products of two tensors over the last `axes` axes of one and the first of the other.
 
     `axes` may also be two lists, of axes of x1 and of those of x2 that they meet.

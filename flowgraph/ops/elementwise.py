@@ -156,7 +156,14 @@ def _power_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Any:
         safe = where(defined, x, 1)
         return g * conj(out) * conj(where(defined, log(safe), 0))
 
-    return (lambda: g * conj(where(y == 0, 0, y * power(x, where(y == 0, 1, y) - 1))), of_exponent)
+    def of_base() -> Tensor:
+        flat = y == 0
+        usable = flat & (abs(x) >= np.finfo(x.dtype).tiny)  # so that 1 / x is finite, and 0 / x is 0
+        # Not 0 alone: this one's own derivative by y is 1 / x.
+        level = where(usable, y / where(usable, x, 1), 0)
+        return g * conj(where(flat, level, y * power(x, where(flat, 1, y) - 1)))
+
+    return (of_base, of_exponent)
 
 
 power = define(

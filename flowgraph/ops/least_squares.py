@@ -10,8 +10,9 @@ from flowgraph.apply import convert
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.ops.linalg import adjoint
-from flowgraph.ops.solvers import identity_matrix, lapack_dtype, real_dtype, same_dtype, solve, well_posed
+from flowgraph.ops.solvers import identity_matrix, lapack_dtype, same_dtype, solve, well_posed
 from flowgraph.tensor import Tensor
+from flowgraph.types import real_dtype
 
 Array = np.ndarray[Any, Any]
 

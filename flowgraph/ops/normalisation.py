@@ -10,19 +10,14 @@ from flowgraph.apply import convert
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.ops import random
+from flowgraph.ops.comparison import isinf
 from flowgraph.ops.elementwise import maximum, softplus, sqrt, square, where
 from flowgraph.ops.reduce import logsumexp, mean, sum, var
-from flowgraph.ops.rules import common_float
+from flowgraph.ops.rules import floats
 from flowgraph.tensor import Tensor
 from flowgraph.types import Dim, normal_axis, promote
 
 __all__: list[str] = []
-
-
-def _floats(x: Any) -> Tensor:
-    x = convert(x)
-    wanted = common_float(x.dtype)
-    return x if x.dtype == wanted else x.astype(wanted)  # type: ignore[no-any-return]
 
 
 def bias_add(value: Any, bias: Any) -> Tensor:
@@ -47,7 +42,7 @@ def moments(x: Any, axes: Any, shift: Any = None, keepdims: bool = False) -> tup
     >>> [float(one) for one in fg.nn.moments([1.0, 3.0], axes=[0])]
     [2.0, 1.0]
     """
-    x = _floats(x)
+    x = floats(x)
     return mean(x, axis=axes, keepdims=keepdims), var(x, axis=axes, keepdims=keepdims)
 
 
@@ -60,8 +55,8 @@ def batch_normalization(
     >>> fg.nn.batch_normalization([1.0, 3.0], 2.0, 1.0, None, 2.0, 0.0).tolist()
     [-2.0, 2.0]
     """
-    x = _floats(x)
-    factor = 1 / sqrt(convert(variance) + variance_epsilon)
+    x = floats(x)
+    factor = 1 / sqrt(convert(variance, x.dtype) + variance_epsilon)
     factor = factor if scale is None else factor * scale
     result = (x - mean) * factor
     return result if offset is None else result + offset  # type: ignore[no-any-return]
@@ -85,7 +80,7 @@ def l2_normalize(x: Any, axis: Any = None, epsilon: float = 1e-12) -> Tensor:
     >>> fg.nn.l2_normalize([3.0, 4.0]).tolist()
     [0.6, 0.8]
     """
-    x = _floats(x)
+    x = floats(x)
     return x / sqrt(maximum(sum(square(x), axis=axis, keepdims=True), epsilon))  # type: ignore[no-any-return]
 
 
@@ -99,7 +94,7 @@ def dropout(x: Any, rate: Any, noise_shape: Any = None, seed: int | None = None)
     >>> fg.nn.dropout([1.0, 2.0], rate=0.0).tolist()
     [1.0, 2.0]
     """
-    x = _floats(x)
+    x = floats(x)
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
         raise UsageError(f"dropout with rate={rate!r}", "it is a probability below 1", "Give a number from 0 to 1.")
     if rate == 0:
@@ -113,7 +108,7 @@ def dropout(x: Any, rate: Any, noise_shape: Any = None, seed: int | None = None)
 
 
 def _pair(labels: Any, logits: Any, name: str) -> tuple[Tensor, Tensor]:
-    x = _floats(logits)
+    x = floats(logits)
     z = convert(labels)
     z = z if z.dtype == x.dtype else z.astype(promote(x.dtype, z.dtype) if z.dtype.kind == "f" else x.dtype)
     if z.ndim != x.ndim or any(
@@ -143,8 +138,9 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1) 
     """
     z, x = _pair(labels, logits, "softmax_cross_entropy_with_logits")
     axis = normal_axis(axis, x.ndim)
-    costs = where(z == 0, 0, z * (logsumexp(x, axis=axis, keepdims=True) - x))  # a class that can not be costs nothing
-    return sum(costs, axis=axis)  # type: ignore[no-any-return]
+    cost = logsumexp(x, axis=axis, keepdims=True) - x
+    cost = where((z == 0) & isinf(cost), 0, cost)  # a class that can not be, and is not, costs nothing
+    return sum(z * cost, axis=axis)  # type: ignore[no-any-return]
 
 
 def _class_matches(labels: Any, operand_shapes: Any) -> Any:
@@ -174,7 +170,7 @@ def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any) -> Tensor
     >>> round(float(fg.nn.sparse_softmax_cross_entropy_with_logits(1, [2.0, 2.0])), 4)
     0.6931
     """
-    x, z = _floats(logits), convert(labels)
+    x, z = floats(logits), convert(labels)
     if z.dtype.kind not in "iu":
         raise DTypeError(f"labels of dtype {z.dtype}", "they are the numbers of classes", "Give integers.")
     if not x.ndim or z.ndim != x.ndim - 1:

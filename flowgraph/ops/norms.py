@@ -13,7 +13,7 @@ from flowgraph.ops.decompositions import svdvals
 from flowgraph.ops.elementwise import abs as absolute, power, square, where
 from flowgraph.ops.least_squares import checked_rtol
 from flowgraph.ops.reduce import max, min, root, sum
-from flowgraph.ops.rules import common_float
+from flowgraph.ops.rules import floats
 from flowgraph.ops.shape import expand_dims, transpose
 from flowgraph.tensor import Tensor
 from flowgraph.types import normal_axes
@@ -23,12 +23,6 @@ __all__ = [
 ]
 
 _EUCLIDEAN = (2, "euclidean", "fro")
-
-
-def _floats(x: Any) -> Tensor:
-    x = convert(x)
-    wanted = common_float(x.dtype)
-    return x if x.dtype == wanted else x.astype(wanted)  # type: ignore[no-any-return]
 
 
 def squares(x: Tensor) -> Tensor:
@@ -45,7 +39,7 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any
     >>> float(fg.linalg.vector_norm([3.0, 4.0]))
     5.0
     """
-    x = _floats(x)
+    x = floats(x)
     axes = normal_axes(axis, x.ndim)
     if isinstance(ord, bool) or not isinstance(ord, int | float | np.number) or math.isnan(ord):
         raise UsageError(f"vector_norm with ord={ord!r}", "it is no number", "Give a real number, inf or -inf.")
@@ -82,7 +76,7 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tenso
     >>> float(fg.linalg.matrix_norm([[1.0, 2.0], [3.0, 4.0]], ord=1))
     6.0
     """
-    x = _floats(x)
+    x = floats(x)
     if x.ndim < 2:
         raise ShapeError(f"matrix_norm of {x.type}", "it holds no matrices", "Give a tensor of two or more axes.")
     last = (x.ndim - 2, x.ndim - 1)

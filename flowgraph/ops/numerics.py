@@ -268,9 +268,9 @@ def variance_merge(left: tuple[Array, ...], right: tuple[Array, ...]) -> tuple[A
 
 
 def variance_finish(state: tuple[Array, ...], axes: tuple[int, ...], keepdims: bool, correction: float) -> Array:
-    """The sum of squared deviations over (count - correction)."""
+    """The sum of squared deviations over (count - correction): inf or nan where that is not above 0, as in numpy."""
     count, _, squares = state
-    result: Array = squares / np.float64(count - correction)
+    result: Array = squares / np.maximum(np.float64(count - correction), 0)
     return result if keepdims else np.squeeze(result, axes)
 
 

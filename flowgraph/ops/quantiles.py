@@ -16,7 +16,7 @@ from flowgraph.ops.differentiate import custom_gradient
 from flowgraph.ops.elementwise import where
 from flowgraph.ops.gather import take
 from flowgraph.ops.reduce import sum as sum_of
-from flowgraph.ops.rules import common_float
+from flowgraph.ops.rules import common_float, floats
 from flowgraph.ops.scanning import cumulative_sum
 from flowgraph.ops.selection import bucket_middle, select_digit, width
 from flowgraph.ops.shape import expand_dims, reshape, transpose
@@ -117,7 +117,7 @@ def _shares(q: Any) -> Any:
 
 
 def _quantile(x: Tensor, q: Any, axes: tuple[int, ...], keepdims: bool, pick: Pick) -> Tensor:
-    x = x if x.dtype == common_float(x.dtype) else x.astype(common_float(x.dtype))
+    x = floats(x)
     shares = _shares(q)
     if not ((shares >= 0) & (shares <= 1)).all():
         raise UsageError(f"quantile with q={q}", "shares lie from 0 to 1", "Give shares of 1, or use percentile.")

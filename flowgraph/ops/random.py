@@ -232,7 +232,8 @@ def uniform(shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = np.flo
     top = 1 if maxval is None else maxval
     if isinstance(minval, int | float) and isinstance(top, int | float) and (minval, top) == (0, 1):
         return drawn  # type: ignore[no-any-return]
-    return drawn * (convert(top).astype(kind) - convert(minval).astype(kind)) + convert(minval).astype(kind)  # type: ignore[no-any-return]
+    low, high = (convert(one, kind).astype(kind) for one in (minval, top))
+    return drawn * (high - low) + low  # type: ignore[no-any-return]
 
 
 def _integer_range(minval: Any, maxval: Any, dtype: np.dtype[Any]) -> tuple[int, int]:
@@ -260,4 +261,4 @@ def normal(shape: Any, mean: Any = 0, stddev: Any = 1, dtype: Any = np.float32, 
     if kind.kind != "f":
         raise DTypeError(f"normal numbers of dtype {kind}", "they are real", "Use float32 or float64.")
     drawn = apply(normal_op, (key_of(seed),), {"shape": checked_shape(freeze(shape)), "dtype": kind})
-    return drawn * convert(stddev).astype(kind) + convert(mean).astype(kind)  # type: ignore[no-any-return]
+    return drawn * convert(stddev, kind).astype(kind) + convert(mean, kind).astype(kind)  # type: ignore[no-any-return]

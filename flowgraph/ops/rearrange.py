@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.apply import convert, freeze
+from flowgraph.apply import convert, freeze, together
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.ops.gather import common_shape, take
@@ -41,7 +41,7 @@ def stack(tensors: Any, axis: int = 0) -> Tensor:
     """
     if isinstance(tensors, Tensor) or not hasattr(tensors, "__iter__"):
         raise UsageError(f"stack({tensors!r})", "that is no list of tensors", "Give a list: fg.stack([x, y]).")
-    parts = [convert(one) for one in tensors]
+    parts = together(tensors)
     if not parts:
         raise UsageError("stack of no tensors", "there is nothing to join", "Give at least one tensor.")
     for one in parts[1:]:

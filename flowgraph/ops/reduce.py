@@ -13,8 +13,7 @@ from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Call, Monoid, Op, define
 from flowgraph.ops import numerics, rules
 from flowgraph.ops.complex import conj
-from flowgraph.ops.elementwise import exp, power, sqrt, where
-from flowgraph.ops.rules import common_float
+from flowgraph.ops.elementwise import exp, maximum, power, sqrt, where
 from flowgraph.ops.scanning import cumulative_prod, summed_dtype, whole_axis
 from flowgraph.ops.shape import broadcast_like, expand_dims, size
 from flowgraph.tensor import Tensor
@@ -247,7 +246,8 @@ def _var_attrs(x: Any, /, axis: Any = None, keepdims: bool = False, correction: 
 def _var_gradient(g: Tensor, out: Tensor, x: Tensor, axes: Any, keepdims: bool, correction: float) -> Any:
     count = size(x, axes=axes, dtype=x.dtype)
     deviation = x - mean(x, axis=axes, keepdims=True)
-    return (spread(g * 2 / (count - correction if correction else count), x, axes, keepdims) * deviation,)
+    freedom = maximum(count - correction, 0) if correction else count
+    return (spread(g * 2 / freedom, x, axes, keepdims) * deviation,)
 
 
 var = define(
@@ -271,8 +271,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     >>> float(fg.mean(fg.constant([1.0, 2.0, 6.0])))
     3.0
     """
-    x = convert(x)
-    x = x.astype(common_float(x.dtype)) if common_float(x.dtype) != x.dtype else x
+    x = rules.floats(x)
     axes = normal_axes(axis, x.ndim)
     return sum(x, axis=axes, keepdims=keepdims) / size(x, axes=axes, dtype=x.dtype)  # type: ignore[no-any-return]
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from flowgraph.apply import convert
 from flowgraph.errors import DTypeError
+from flowgraph.tensor import Tensor
 from flowgraph.types import DEFAULT_FLOAT, is_float, promote, real_dtype
 
 Dtype = np.dtype[Any]
@@ -16,6 +18,13 @@ BOOL = np.dtype(np.bool_)
 def common_float(dtype: Dtype) -> Dtype:
     """`dtype` where it is a float, else the default float."""
     return dtype if is_float(dtype) else DEFAULT_FLOAT
+
+
+def floats(x: Any) -> Tensor:
+    """`x` as a tensor of floats: integers and booleans as the default float."""
+    tensor = convert(x)
+    wanted = common_float(tensor.dtype)
+    return tensor if tensor.dtype == wanted else tensor.astype(wanted)
 
 
 def common(types: Any) -> Dtype:

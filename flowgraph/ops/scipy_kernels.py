@@ -31,11 +31,21 @@ def _of_scipy(name: str, function: str, doc: str) -> Callable[..., Array]:
 erf = _of_scipy("erf", "erf", "The error function.")
 erfc = _of_scipy("erfc", "erfc", "1 - erf(x).")
 erfinv = _of_scipy("erfinv", "erfinv", "The inverse of the error function.")
-lgamma = _of_scipy("lgamma", "gammaln", "The logarithm of the absolute value of the gamma function.")
 digamma = _of_scipy("digamma", "psi", "The derivative of lgamma.")
 i0e = _of_scipy("i0e", "i0e", "The modified Bessel function of order 0, times exp(-|x|).")
 i1e = _of_scipy("i1e", "i1e", "The modified Bessel function of order 1, times exp(-|x|).")
 logit = _of_scipy("logit", "logit", "log(x / (1 - x)).")
+
+
+def lgamma(x: Array, out: Array | None = None) -> Array:
+    """The logarithm of the absolute value of the gamma function; scipy has -inf at -inf, where C and IEEE have inf."""
+    from scipy.special import gammaln
+
+    low = np.isneginf(x)  # first: `out` may be the memory of x
+    out = np.empty_like(x) if out is None else out
+    gammaln(x, out)
+    np.copyto(out, np.inf, where=low)
+    return out
 
 
 def polygamma(x: Array, n: int) -> Array:

@@ -12,7 +12,7 @@ from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Op, define
 from flowgraph.ops.comparison import equal
 from flowgraph.ops.complex import conj
-from flowgraph.ops.create import arange, cast, zeros
+from flowgraph.ops.create import arange, asarray, zeros
 from flowgraph.ops.differentiate import attach
 from flowgraph.ops.elementwise import where
 from flowgraph.ops.gather import index_tensor, nd_indices
@@ -81,7 +81,7 @@ def tensor_scatter_nd_add(tensor: Any, indices: Any, updates: Any) -> Tensor:
     [12, 1, 1]
     """
     tensor = convert(tensor)
-    return tensor + _added(tensor, indices, cast(updates, tensor.dtype), "tensor_scatter_nd_add")  # type: ignore[no-any-return]
+    return tensor + _added(tensor, indices, asarray(updates, tensor.dtype), "tensor_scatter_nd_add")  # type: ignore[no-any-return]
 
 
 def tensor_scatter_nd_update(tensor: Any, indices: Any, updates: Any) -> Tensor:
@@ -92,7 +92,7 @@ def tensor_scatter_nd_update(tensor: Any, indices: Any, updates: Any) -> Tensor:
     [6, 1, 5]
     """
     tensor = convert(tensor)
-    parts, axes, values = _placed(tensor, indices, cast(updates, tensor.dtype), "tensor_scatter_nd_update")
+    parts, axes, values = _placed(tensor, indices, asarray(updates, tensor.dtype), "tensor_scatter_nd_update")
     return set_at(tensor, values, *parts, axes=axes)  # type: ignore[no-any-return]
 
 
@@ -234,7 +234,7 @@ def unsorted_segment_sum(data: Any, segment_ids: Any, num_segments: Any) -> Tens
     known = ids.node.memo
     negative = 0 if isinstance(known, np.ndarray) and known.min(initial=0) >= 0 else 1
     if negative:  # what is left out is summed into a row of its own
-        ids = where(ids < 0, 0, ids + 1)
+        ids = where(ids < 0, 0, ids.astype(INDEX) + 1)  # of uint8 255 + 1 would be 0
     else:
         index_tensor(ids, attrs["num_segments"], "unsorted_segment_sum")
     table = zeros((attrs["num_segments"] + negative, *attrs["shape"][1:]), data.dtype)
@@ -343,18 +343,20 @@ def segment_prod(data: Any, segment_ids: Any) -> Tensor:
 # Masks and classes.
 
 
-def boolean_mask(tensor: Any, mask: Any, axis: int = 0) -> Tensor:
-    """The elements of `tensor` where `mask`, which covers its axes from `axis` on, is true; the mask is computed.
+def boolean_mask(tensor: Any, mask: Any, axis: int | None = None) -> Tensor:
+    """The elements of `tensor` where `mask`, which covers its axes from `axis` (None: the first) on, is true.
+
+    The mask is computed, for the length of the result depends on it.
 
     >>> import flowgraph as fg
     >>> fg.boolean_mask(fg.constant([1, 2, 3]), [True, False, True]).tolist()
     [1, 3]
     """
     tensor, given = convert(tensor), convert(mask)
-    at = normal_axis(axis, tensor.ndim)
+    at = normal_axis(0 if axis is None else axis, tensor.ndim)
     if given.dtype.kind != "b" or not given.ndim or at + given.ndim > tensor.ndim:
         raise UsageError(
-            f"boolean_mask of {tensor.type} by {given.type} from axis {axis}",
+            f"boolean_mask of {tensor.type} by {given.type} from axis {at}",
             "that is no mask of its axes",
             "Give a boolean tensor of the lengths of these axes.",
         )
@@ -380,7 +382,8 @@ def one_hot(
     at = normal_axis(axis, given.ndim + 1)
     said = [value for value in (on_value, off_value) if value is not None]
     wanted = as_dtype(dtype) if dtype is not None else convert(said[0]).dtype if said else DEFAULT_FLOAT
-    on = cast(on_value, wanted) if on_value is not None else convert(np.ones((), wanted))
-    off = cast(off_value, wanted) if off_value is not None else convert(np.zeros((), wanted))
-    places = reshape(arange(length, dtype=given.dtype), (length, *(1,) * (given.ndim - at)))
+    on = asarray(on_value, wanted) if on_value is not None else convert(np.ones((), wanted))
+    off = asarray(off_value, wanted) if off_value is not None else convert(np.zeros((), wanted))
+    given = given.astype(INDEX)  # small integers could not count up to the length
+    places = reshape(arange(length, dtype=INDEX), (length, *(1,) * (given.ndim - at)))
     return where(equal(expand_dims(given, at), places), on, off)  # type: ignore[no-any-return]

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.apply import apply, convert, freeze
+from flowgraph.apply import apply, freeze, together
 from flowgraph.errors import DTypeError, GradientError, ShapeError, UsageError
 from flowgraph.op import Op, define
+from flowgraph.ops import rules
 from flowgraph.tensor import Tensor
 from flowgraph.types import (
     DEFAULT_INT,
@@ -21,7 +22,6 @@ from flowgraph.types import (
     normal_axes,
     normal_axis,
     product,
-    promote,
 )
 
 __all__ = [
@@ -338,9 +338,7 @@ def _concat_factors(types: Any, attrs: Any) -> str:
 
 
 def _common_dtype(types: Any, attrs: Any) -> Any:
-    common = types[0].dtype
-    for one in types[1:]:
-        common = promote(common, one.dtype)
+    common = rules.common(types)
     return (common,) * len(types), common
 
 
@@ -389,5 +387,5 @@ def concat(tensors: Any, axis: int | None = 0) -> Tensor:
     """
     if not hasattr(tensors, "__iter__"):
         raise UsageError(f"concat({tensors!r})", "that is no list of tensors", "Give a list: fg.concat([x, y]).")
-    parts = tuple(convert(one) if axis is not None else reshape(one, (-1,)) for one in tensors)
-    return apply(concat_op, parts, {"axis": axis or 0})  # type: ignore[no-any-return]
+    parts = [one if axis is not None else reshape(one, (-1,)) for one in together(tensors)]
+    return apply(concat_op, tuple(parts), {"axis": axis or 0})  # type: ignore[no-any-return]

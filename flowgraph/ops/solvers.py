@@ -14,13 +14,15 @@ from flowgraph.apply import convert
 from flowgraph.context import Hooks
 from flowgraph.errors import DTypeError, ShapeError, UsageError
 from flowgraph.op import Op, define
+from flowgraph.ops import rules
 from flowgraph.ops.complex import conj, imag
 from flowgraph.ops.diagonals import band_part, diag
 from flowgraph.ops.linalg import adjoint
 from flowgraph.ops.reduce import sum
+from flowgraph.ops.rules import common_float
 from flowgraph.ops.shape import broadcast_like, broadcast_to, expand_dims, squeeze
 from flowgraph.tensor import Tensor
-from flowgraph.types import DEFAULT_FLOAT, is_float, promote
+from flowgraph.types import real_dtype
 
 Array = np.ndarray[Any, Any]
 
@@ -34,20 +36,12 @@ class SlogdetResult(NamedTuple):
     logabsdet: Tensor
 
 
-def real_dtype(dtype: Any) -> np.dtype[Any]:
-    """The dtype of the absolute values of numbers of `dtype`."""
-    return np.empty(0, dtype).real.dtype
-
-
 def lapack_dtype(types: Any) -> np.dtype[Any]:
     """The dtype in which LAPACK computes: single or double precision, real or complex; integers become floats."""
-    common = types[0].dtype
-    for one in types[1:]:
-        common = promote(common, one.dtype)
-    common = common if is_float(common) else DEFAULT_FLOAT
+    common = common_float(rules.common(types))
     if common not in (np.float32, np.float64, np.complex64, np.complex128):
         raise DTypeError(f"linear algebra with {common}", "LAPACK has no such numbers", "Cast the matrix to float32.")
-    return np.dtype(common)
+    return common
 
 
 def same_dtype(types: Any, attrs: Any) -> Any:

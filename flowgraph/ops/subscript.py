@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flowgraph.apply import convert, recorded
+from flowgraph.apply import convert, recorded, together
 from flowgraph.context import Hooks, user_line
-from flowgraph.errors import DTypeError, FlowgraphError, ShapeError, UsageError
+from flowgraph.errors import BoundsError, DTypeError, FlowgraphError, ShapeError, UsageError
 from flowgraph.graph import Node
 from flowgraph.leaves import as_array, scalar
 from flowgraph.op import Inferred, infer
@@ -89,7 +89,7 @@ def _spread(parts: list[Any], rank: int) -> list[Any]:
     """`parts` of a key with ... written out, for a tensor of `rank` axes."""
     named = sum(map(_width, parts))
     if named > rank:
-        raise ShapeError(f"{named} indices", f"the tensor has {rank} axes", "Drop the indices that are too many.")
+        raise BoundsError(f"{named} indices", f"the tensor has {rank} axes", "Drop the indices that are too many.")
     dots = [at for at, part in enumerate(parts) if part is Ellipsis]
     if len(dots) > 1:
         raise UsageError("x[..., ...]", "an index holds '...' twice", "Write ':' for each axis of one of them.")
@@ -150,8 +150,9 @@ def mask_positions(mask: Tensor, shape: Any) -> list[Tensor]:
         )
     if not mask.ndim:
         return [convert(np.zeros(int(bool(mask.numpy())), np.int64))]
-    if any(isinstance(want, int) and have != want for have, want in zip(mask.shape, shape, strict=True)):
-        raise ShapeError(
+    # As in numpy a mask of no elements picks none, whatever the other lengths are.
+    if any(isinstance(want, int) and have not in (0, want) for have, want in zip(mask.shape, shape, strict=True)):
+        raise BoundsError(
             f"a mask of shape {mask.shape} for axes of lengths {tuple(shape)}", "they differ", "Give equal lengths."
         )
     return [convert(one) for one in np.nonzero(mask.numpy())]
@@ -219,18 +220,18 @@ _KINDS = "biufc"
 def _value_for(x: Tensor, value: Any) -> Tensor:
     """`value` as a tensor of the dtype of `x`; raises DTypeError where its kind of number does not fit."""
     plain = isinstance(value, bool | int | float | complex)
-    kind = np.asarray(value).dtype.kind if plain else convert(value).dtype.kind
+    value = value if plain else together((x, value))[1]
+    kind = np.asarray(value).dtype.kind if plain else value.dtype.kind
     own, given = (_KINDS.index(one) for one in (x.dtype.kind, kind))
     if given > own and not (kind == "i" and x.dtype.kind == "u"):
         raise DTypeError(
-            f"to set elements of {x.type} to {value if plain else convert(value).type}",
+            f"to set elements of {x.type} to {value if plain else value.type}",
             f"{x.dtype} can not hold such numbers",
             "Cast the tensor, or the value, first.",
         )
     if plain:
         return tensor_of(scalar(value, x.dtype))
-    tensor = convert(value)
-    return tensor if tensor.dtype == x.dtype else tensor.astype(x.dtype)
+    return value if value.dtype == x.dtype else value.astype(x.dtype)  # type: ignore[no-any-return]
 
 
 def _fitted(value: Tensor, part: Tensor) -> Tensor:

@@ -58,7 +58,8 @@ def pads_of(
     """How many elements are added before and behind each axis.
 
     `padding` is "VALID" (none), "SAME" (so many that the result has length / stride elements, rounded up; an odd one
-    comes behind), a number, or for each axis a number or a pair.
+    comes behind), a number, or for each axis a number or a pair. TensorFlow's pairs of zeros for batch and channels are
+    understood.
     """
     if isinstance(padding, str):
         if padding.upper() == "VALID":
@@ -71,9 +72,11 @@ def pads_of(
             return tuple(result)
     elif isinstance(padding, int | np.integer) and padding >= 0:
         return ((int(padding), int(padding)),) * len(lengths)
-    elif isinstance(padding, list | tuple) and len(padding) == len(lengths):
+    elif isinstance(padding, list | tuple):
         pairs = [(one, one) if isinstance(one, int | np.integer) else tuple(one) for one in padding]
-        if all(len(pair) == 2 and min(pair) >= 0 for pair in pairs):
+        if len(pairs) == len(lengths) + 2 and pairs[0] == pairs[-1] == (0, 0):
+            pairs = pairs[1:-1]
+        if len(pairs) == len(lengths) and all(len(pair) == 2 and min(pair) >= 0 for pair in pairs):
             return tuple((int(low), int(high)) for low, high in pairs)
     raise UsageError(f"padding={padding!r}", "it is no padding", "'SAME', 'VALID', a number, or a pair for each axis.")
 

@@ -10,9 +10,12 @@ import numpy as np
 
 from flowgraph.errors import UsageError
 from flowgraph.leaves import as_array
-from flowgraph.ops import random
+from flowgraph.ops import distributions, random
 from flowgraph.ops.create import cast, full
 from flowgraph.tensor import Tensor
+
+_SPREAD_WITHIN_2 = 0.87962566103423978
+"""The standard deviation of a standard normal number that lies between -2 and 2."""
 
 
 class zeros_initializer:  # noqa: N801
@@ -41,7 +44,8 @@ class constant_initializer:  # noqa: N801
     """A number everywhere, or given values laid out in the shape."""
 
     def __init__(self, value: Any = 0, dtype: Any = np.float32) -> None:
-        self.value, self.dtype = as_array(value), dtype
+        as_array(value)  # refuses what is no number
+        self.value, self.dtype = np.asarray(value), dtype
 
     def __call__(self, shape: Sequence[int], dtype: Any = None, partition_info: Any = None) -> Tensor:
         """The first value of a variable."""
@@ -93,7 +97,10 @@ class glorot_uniform_initializer:  # noqa: N801
 
 
 class glorot_normal_initializer:  # noqa: N801
-    """Normal numbers of standard deviation sqrt(2 / (fan in + fan out)) (Glorot and Bengio 2010)."""
+    """Normal numbers of standard deviation sqrt(2 / (fan in + fan out)) (Glorot and Bengio 2010).
+
+    As in TensorFlow none lies further out than twice that of the normal distribution from which they are drawn.
+    """
 
     def __init__(self, seed: int | None = None, dtype: Any = np.float32) -> None:
         self.seed, self.dtype = seed, dtype
@@ -101,8 +108,25 @@ class glorot_normal_initializer:  # noqa: N801
     def __call__(self, shape: Sequence[int], dtype: Any = None, partition_info: Any = None) -> Tensor:
         """The first value of a variable."""
         inward, outward = fans(shape)
-        stddev = math.sqrt(2 / max(inward + outward, 1))
-        return random.normal(tuple(shape), 0.0, stddev, dtype if dtype is not None else self.dtype, self.seed)
+        stddev = math.sqrt(2 / max(inward + outward, 1)) / _SPREAD_WITHIN_2
+        kind = dtype if dtype is not None else self.dtype
+        return distributions.truncated_normal(tuple(shape), 0.0, stddev, kind, self.seed)
+
+
+class RandomUniform(random_uniform_initializer):
+    """Uniform numbers in [minval, maxval), with the bounds of TensorFlow 2."""
+
+    def __init__(
+        self, minval: Any = -0.05, maxval: Any = 0.05, seed: int | None = None, dtype: Any = np.float32
+    ) -> None:
+        super().__init__(minval, maxval, seed, dtype)
+
+
+class RandomNormal(random_normal_initializer):
+    """Normal numbers of a mean and a standard deviation, with those of TensorFlow 2."""
+
+    def __init__(self, mean: Any = 0.0, stddev: Any = 0.05, seed: int | None = None, dtype: Any = np.float32) -> None:
+        super().__init__(mean, stddev, seed, dtype)
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from flowgraph.op import Op
@@ -75,7 +75,14 @@ def find(name: str) -> Any:
         return row
     target, *words = row.split()
     function = resolve(target)
-    return _renamed(name, function, words) if words else function
+    return _renamed(name, function, words) if words else taking_name(name, function)
+
+
+@cache
+def taking_name(full: str, found: Any) -> Any:
+    """`found`, called `full`: a function of ours that takes no `name=` as one that does, and anything else as it is."""
+    ours = isinstance(found, FunctionType) and found.__module__.startswith("flowgraph.ops.")
+    return _renamed(full, found, []) if ours and "name" not in inspect.signature(found).parameters else found
 
 
 def names(prefix: str = "") -> list[str]:
@@ -84,10 +91,13 @@ def names(prefix: str = "") -> list[str]:
 
 
 def _renamed(alias: str, target: Any, words: list[str]) -> Callable[..., Any]:
-    """`target` with operands by other names; a word is the name of an operand, or "theirs=ours" of another argument."""
+    """`target` with operands by other names; a word is the name of an operand, or "theirs=ours" of another argument.
+
+    It takes `name=`, the name of an operation in a deferred graph.
+    """
     operands = [word for word in words if "=" not in word]
     others = dict(word.split("=") for word in words if "=" in word)
-    labelled = isinstance(target, Op)  # ops take `name=`; for functions it says nothing
+    labelled = isinstance(target, Op)  # ops take `name=`; for functions it says nothing here, see compat.v1
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if not kwargs:
@@ -104,17 +114,19 @@ def _renamed(alias: str, target: Any, words: list[str]) -> Callable[..., Any]:
     call.__signature__ = _signature(target, operands)  # type: ignore[attr-defined]
     call.__name__ = alias.rpartition(".")[2]
     call.__module__, call.__qualname__ = "flowgraph.compat.v2", alias  # where pickle finds every alias
-    arguments = ", ".join([*operands, *(f"{theirs} (here: {ours})" for theirs, ours in others.items())])
+    arguments = ", ".join([*operands, *(f"{theirs} (here: {ours})" for theirs, ours in others.items()), "name"])
     call.__doc__ = f"{target.__doc__}\n\nThis is TensorFlow's spelling; its arguments are called {arguments}."
     return call
 
 
 def _signature(target: Any, operands: list[str]) -> inspect.Signature:
-    """The signature of `target` with other names of its operands, which may be given by name."""
+    """The signature of `target` with other names of its operands, which may be given by name, and with `name`."""
     own = inspect.signature(target)
     parameters = list(own.parameters.values())
     for index, name in enumerate(operands):
         parameters[index] = parameters[index].replace(name=name, kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if "name" not in own.parameters:
+        parameters.append(inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, default=None))
     return own.replace(parameters=parameters)
 
 
@@ -131,22 +143,20 @@ def lookups(module: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]
 
 
 class Namespace:
-    """The names below a prefix: the table's first, then flowgraph's own."""
+    """The names below a prefix: the table's first, then flowgraph's own; functions as `wrap(full name, function)`."""
 
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
+    def __init__(self, prefix: str, wrap: Callable[[str, Any], Any] = taking_name) -> None:
+        self._prefix, self._wrap = prefix, wrap
 
     def __getattr__(self, name: str) -> Any:
         """The alias `name`, else what flowgraph has by this name."""
         full = f"{self._prefix}{name}"
         if name.startswith("__"):
             raise AttributeError(name)
-        if has(full):
-            return find(full)
-        found = resolve(full)
-        if isinstance(found, ModuleType) and any(alias.startswith(f"{full}.") for alias in _table()):
-            return Namespace(f"{full}.")
-        return found
+        found = find(full) if has(full) else resolve(full)
+        if isinstance(found, ModuleType):
+            return Namespace(f"{full}.", self._wrap) if found.__name__.startswith("flowgraph.") else found
+        return self._wrap(full, found) if callable(found) else found
 
     def __dir__(self) -> list[str]:
         own = public_names() if not self._prefix else dir(resolve(self._prefix[:-1]))

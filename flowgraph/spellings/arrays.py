@@ -203,6 +203,16 @@ def matmul(
     return linalg.matmul(left, right, name=name)  # type: ignore[no-any-return]
 
 
+def matrix_transpose(a: Any, name: str | None = None, conjugate: bool = False) -> Tensor:
+    """The transposes of the matrices in the last two axes; complex conjugated if `conjugate`.
+
+    >>> import flowgraph as fg
+    >>> fg.compat.v2.linalg.matrix_transpose([[1j]], conjugate=True).tolist()
+    [[-1j]]
+    """
+    return adjoint(a) if conjugate else linalg.matrix_transpose(a)
+
+
 def adjoint(matrix: Any, name: str | None = None) -> Tensor:
     """The matrices of `matrix`, transposed and complex conjugated.
 

@@ -13,7 +13,9 @@ and in `linalg`, and TensorFlow's is found under `compat.v2`, which has every ro
 - `gather`: TensorFlow's third argument, `validate_indices`, does nothing and is left out at top level.
 - `reverse` is a room of flowgraph; `flip` does what it says.
 - `linalg.svd` returns (U, S, Vh) in the standard and (s, u, v) in TensorFlow; `linalg.qr` takes `mode=`.
-- `linalg.inv`, `linalg.solve` take no `adjoint=`, and `linalg.trace`, `linalg.cross` and others no operands by name.
+- `linalg.inv`, `linalg.solve` take no `adjoint=`, `linalg.matrix_rank` takes `rtol=`, in TensorFlow an absolute `tol=`.
+- `linalg.trace`, `linalg.cross` and others take no operands by name.
+- `count_nonzero` and `top_k` count in the default integer; `math.count_nonzero`, `math.top_k` as TensorFlow does.
 """
 
 from __future__ import annotations
@@ -96,7 +98,7 @@ _MATH: dict[str, str | Callable[..., Any]] = {
     "angle": "angle input",
     "bessel_i0e": "i0e x",
     "bessel_i1e": "i1e x",
-    "count_nonzero": "count_nonzero input",
+    "count_nonzero": numbers.count_nonzero,
     "cumprod": "cumprod x",
     "digamma": "digamma x",
     "divide_no_nan": numbers.divide_no_nan,
@@ -108,7 +110,7 @@ _MATH: dict[str, str | Callable[..., Any]] = {
     "floormod": "remainder x y",
     "imag": "imag input",
     "in_top_k": numbers.in_top_k,
-    "invert_permutation": "argsort x",
+    "invert_permutation": numbers.invert_permutation,
     "is_finite": "isfinite x",
     "is_inf": "isinf x",
     "is_nan": "isnan x",
@@ -137,7 +139,7 @@ _MATH: dict[str, str | Callable[..., Any]] = {
     "softmax": "softmax logits",
     "softplus": "softplus features",
     "softsign": "softsign features",
-    "top_k": "top_k input",
+    "top_k": numbers.top_k,
     "xdivy": numbers.xdivy,
     "xlog1py": numbers.xlog1py,
     "xlogy": "xlogy x y",
@@ -215,8 +217,8 @@ _LINALG: dict[str, str | Callable[..., Any]] = {
     "logdet": numbers.logdet,
     "lstsq": "linalg.lstsq",
     "matmul": arrays.matmul,
-    "matrix_rank": "linalg.matrix_rank a",
-    "matrix_transpose": "linalg.matrix_transpose a",
+    "matrix_rank": numbers.matrix_rank,
+    "matrix_transpose": arrays.matrix_transpose,
     "matvec": numbers.matvec,
     "norm": "norm tensor",
     "normalize": numbers.normalize,
@@ -225,8 +227,8 @@ _LINALG: dict[str, str | Callable[..., Any]] = {
     "slogdet": "linalg.slogdet input",
     "solve": numbers.solve,
     "svd": numbers.svd,
-    "tensor_diag": "linalg.diag diagonal",
-    "tensor_diag_part": "linalg.diag_part input",
+    "tensor_diag": numbers.tensor_diag,
+    "tensor_diag_part": numbers.tensor_diag_part,
     "tensordot": "tensordot a b",
     "trace": "linalg.trace x",
     "triangular_solve": "linalg.triangular_solve matrix rhs",
@@ -250,7 +252,7 @@ _NN: dict[str, str | Callable[..., Any]] = {
     "softsign": "softsign features",
     "swish": "silu features",
     "tanh": "tanh x",
-    "top_k": "top_k input",
+    "top_k": numbers.top_k,
     "zero_fraction": numbers.zero_fraction,
 }
 
@@ -278,8 +280,8 @@ _INITIALIZERS: dict[str, str | Callable[..., Any]] = {
     "GlorotNormal": "glorot_normal_initializer",
     "GlorotUniform": "glorot_uniform_initializer",
     "Ones": "ones_initializer",
-    "RandomNormal": "random_normal_initializer",
-    "RandomUniform": "random_uniform_initializer",
+    "RandomNormal": "session.initializers.RandomNormal",
+    "RandomUniform": "session.initializers.RandomUniform",
     "Zeros": "zeros_initializer",
 }
 

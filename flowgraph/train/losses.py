@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.apply import convert
+from flowgraph.apply import convert, together
 from flowgraph.errors import ShapeError, UsageError
-from flowgraph.ops.elementwise import abs as absolute, minimum, square
+from flowgraph.ops.elementwise import abs as absolute, maximum, minimum, square, where
 from flowgraph.ops.reduce import mean, sum
 from flowgraph.ops.shape import broadcast_like, expand_dims, size, squeeze
 from flowgraph.tensor import Tensor
@@ -18,7 +18,7 @@ from flowgraph.types import DEFAULT_FLOAT, Dim, Shape, is_float
 
 def pair(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
     """Both as floats of one shape. A pair like (n,) and (n, 1) is refused: it would broadcast to (n, n)."""
-    true, pred = convert(y_true), convert(y_pred)
+    true, pred = together((y_true, y_pred))
     if not is_float(pred.dtype):
         pred = pred.astype(true.dtype if is_float(true.dtype) else DEFAULT_FLOAT)
     true = true.astype(pred.dtype) if true.dtype != pred.dtype else true
@@ -68,7 +68,8 @@ def mae(y_true: Any, y_pred: Any) -> Tensor:
 def huber(y_true: Any, y_pred: Any, delta: Any = 1.0) -> Tensor:
     """The mean over the last axis of r**2 / 2 where |r| <= delta, else delta * (|r| - delta / 2); r = y_pred - y_true.
 
-    Written as c * (|r| - c / 2) with c = min(|r|, delta): the same values without a branch.
+    Written as c * (r - c / 2), where c is r between -delta and delta: the same values without a branch, and a second
+    derivative of 1 at r = 0 too, where that of |r| is 0.
 
     >>> import flowgraph as fg
     >>> float(fg.keras.losses.huber([0.0, 0.0], [1.0, 3.0]))
@@ -79,8 +80,8 @@ def huber(y_true: Any, y_pred: Any, delta: Any = 1.0) -> Tensor:
             f"huber with delta={delta!r}", "delta is the width of the quadratic part", "Give delta above 0."
         )
     true, pred = pair(y_true, y_pred, "huber")
-    error = absolute(pred - true)
-    near = minimum(error, delta)
+    error = pred - true
+    near = maximum(minimum(error, delta), -delta)
     return _last_mean(near * (error - near * 0.5))
 
 
@@ -116,6 +117,7 @@ class Loss:
             return total
         if self.reduction == "mean_with_sample_weight" and weights is not None:
             count = sum(broadcast_like(weights, losses))
+            count = where(count == 0, 1, count)  # samples that all weigh nothing cost nothing
         else:
             count = size(losses, dtype=np.dtype(losses.dtype))
         result: Tensor = total / count
