@@ -5,10 +5,14 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import dask
+import dask.multiprocessing
 import pytest
 from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
@@ -80,8 +84,20 @@ def define() -> Iterator[Callable[..., Op]]:
     OPS.update(before)
 
 
+@pytest.fixture(scope="session")
+def _pool() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as found:
+        yield found
+
+
+@pytest.fixture
+def processes(_pool: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes for Dask's scheduler of that name, which would start new ones for every call."""
+    monkeypatch.setattr(dask.multiprocessing, "get", partial(dask.multiprocessing.get, pool=_pool))
+
+
 @contextmanager
-def processes(number: int, silence_logs: int = logging.ERROR, threads: int = 1) -> Iterator[Client]:
+def cluster_of(number: int, silence_logs: int = logging.ERROR, threads: int = 1) -> Iterator[Client]:
     """A client of so many processes with so many threads each. It is not dask's default client: tests name it."""
     from distributed import Client, LocalCluster
 
@@ -104,20 +120,20 @@ def processes(number: int, silence_logs: int = logging.ERROR, threads: int = 1) 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Client]:
     """Two processes, for tests that leave them as they are."""
-    with processes(2) as client:
+    with cluster_of(2) as client:
         yield client
 
 
 @pytest.fixture
 def threaded_cluster() -> Iterator[Client]:
     """Two processes with two threads each, as Dask makes them by default."""
-    with processes(2, threads=2) as client:
+    with cluster_of(2, threads=2) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def _mortals() -> Iterator[Client]:
-    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), processes(3, logging.CRITICAL) as client:
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), cluster_of(3, logging.CRITICAL) as client:
         yield client
 
 

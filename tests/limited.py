@@ -17,26 +17,14 @@ needs_linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), rea
 
 START = """
 import resource, sys
-import dask, numpy as np, dask.array as da, dask.threaded
-import flowgraph as fg
-
-dask.config.set(num_workers=2)
-
-def status(name):
-    (line,) = [line for line in open("/proc/self/status") if line.startswith(name + ":")]
-    return int(line.split()[1]) * 1024
-
-def limit(nbytes):
-    most = status("VmData") + nbytes
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-"""
-"""What every script begins with."""
-
-ON_A_FILE = """
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from threading import Barrier
+import dask, numpy as np, dask.array as da, dask.threaded
+import flowgraph as fg
 from flowgraph import eager, schedule
+
+dask.config.set(num_workers=2)
 
 # What is large to flowgraph is an eighth of it, so that less data is much.
 import_module("flowgraph.ops.quantiles").COUNTED_BYTES //= 8
@@ -49,6 +37,17 @@ square, both = np.ones((1000, 1000), np.float32), Barrier(2)
 with ThreadPoolExecutor(2) as pool:
     list(pool.map(lambda _: [(both.wait(), square @ square) for _ in range(5)], range(2)))
 
+def status(name):
+    (line,) = [line for line in open("/proc/self/status") if line.startswith(name + ":")]
+    return int(line.split()[1]) * 1024
+
+def limit(nbytes):
+    most = status("VmData") + nbytes
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+"""
+"""What every script begins with."""
+
+ON_A_FILE = """
 x = np.load(sys.argv[1], mmap_mode="r")
 for one in job(x[: len(x) // 10]):  # libraries are loaded, and threads are there
     np.asarray(one)

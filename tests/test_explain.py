@@ -235,6 +235,7 @@ def test_rows_must_be_known() -> None:
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "synchronous", "processes"])
+@pytest.mark.usefixtures("processes")
 def test_what_ran_stands_beside_what_was_predicted(scheduler: str, tmp_path: Path) -> None:
     f = fg.function(linear(), scheduler=scheduler)
     with fg.tracing() as seen:

@@ -51,7 +51,7 @@ def test_executors_have_no_influence(batch_size: int | None) -> None:
         assert Network().fit(**options, **other) == first
 
 
-@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.usefixtures("small_tiles", "processes")
 def test_processes_have_no_influence() -> None:
     for batch_size in (None, 7):
         options = {"steps": 3, "batch_size": batch_size, "window": 3}

@@ -33,7 +33,7 @@ def gradient(x):
 
 def measured(x):
     more = ROWS * COLUMNS * 4 // 2
-    gradient(x[:200_000])  # libraries are loaded, and threads have their stacks
+    gradient(x[:25_000])  # libraries are loaded, and threads have their stacks
     limit(more + 200_000_000)  # stacks of threads that a library starts count, used or not
     grown_by(lambda: gradient(x), more)
 """
@@ -55,7 +55,7 @@ measured(fg.read_parquet(path))
 
 ZARR = """
 import zarr
-path, part = sys.argv[2] + "/x.zarr", 65_536
+path, part = sys.argv[2] + "/x.zarr", 8_192
 array = zarr.create_array(path, shape=(ROWS, COLUMNS), chunks=(part, COLUMNS), dtype="float32")
 rng = np.random.default_rng(0)
 for start in range(0, ROWS, part):
@@ -64,13 +64,13 @@ measured(fg.read_zarr(path))
 """
 
 DASK = """
-x = da.random.default_rng(0).standard_normal((ROWS, COLUMNS), chunks=(65_000, -1), dtype="float32")
+x = da.random.default_rng(0).standard_normal((ROWS, COLUMNS), chunks=(8_000, -1), dtype="float32")
 measured(fg.from_dask(x))
 """
 
 ROWWISE = """
-x = da.random.default_rng(0).standard_normal((ROWS, COLUMNS), chunks=(65_000, -1), dtype="float32")
-fg.sum(fg.tanh(x[:200_000])).numpy()
+x = da.random.default_rng(0).standard_normal((ROWS, COLUMNS), chunks=(8_000, -1), dtype="float32")
+fg.sum(fg.tanh(x[:25_000])).numpy()
 
 def mean_slope():
     slope = fg.grad(lambda x: fg.sum(fg.tanh(x)))(x).to_dask_array()
@@ -82,12 +82,13 @@ grown_by(mean_slope, ROWS * COLUMNS * 2)
 
 @pytest.mark.parametrize(
     ("code", "rows"),
-    # Files are read tile by tile, chunks of dask arrays wait for the others of their shard.
-    [(PARQUET, 2_400_000), (ZARR, 2_400_000), (DASK, 2_400_000), (ROWWISE, 4_800_000)],
+    # Files are read tile by tile, chunks of dask arrays wait for the others of their shard. What pyarrow reads into and
+    # keeps is as large for less data.
+    [(PARQUET, 2_400_000), (ZARR, 800_000), (DASK, 800_000), (ROWWISE, 1_600_000)],
     ids=["parquet", "zarr", "dask array", "gradient of rows"],
 )
 def test_a_gradient_in_half_the_memory_of_the_data(code: str, rows: int, tmp_path: Path) -> None:
-    """300 MB of float32 under 150 MB more than before; 600 MB under 300."""
+    """100 MB of float32 under 50 MB more than before; 200 MB under 100; 300 MB of Parquet under 150."""
     if code is ZARR:
         pytest.importorskip("zarr")
     printed_by(MEASURED + code, rows, tmp_path)

@@ -67,7 +67,7 @@ def test_they_have_the_bits_of_sorting_on_any_number_of_shards(monkeypatch: pyte
         assert len({one.compute(scheduler=scheduler).tobytes() for one in sketched}) == 1
 
 
-def test_in_other_processes() -> None:
+def test_in_other_processes(processes: None) -> None:
     x = fg.shard(fg.asarray(X), rows=3)
     for function in (fg.quantile, fg.approximate_quantile):
         wanted = function(fg.asarray(X), SHARES, axis=0).numpy()

@@ -184,6 +184,6 @@ def test_random_programs_on_a_cluster(cluster: Any, case: Case) -> None:
 
 
 @settings(max_examples=3, suppress_health_check=RELAXED)
-@given(cases())
-def test_random_programs_in_processes(case: Case) -> None:
+@given(case=cases())
+def test_random_programs_in_processes(processes: None, case: Case) -> None:
     check_bits(Runs(case), {"scheduler": "processes"})

@@ -14,8 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,19 +40,6 @@ TILE = 16
 def small_tiles(monkeypatch: pytest.MonkeyPatch, fresh_programs: None) -> None:
     """Tiles of 16 rows, so that little data has many; caches of programs must not outlive it."""
     monkeypatch.setattr(schedule, "TILE_ROWS", (TILE, TILE))
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as found:
-        yield found
-
-
-@pytest.fixture
-def processes(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """Two processes for Dask's scheduler of that name, which would start new ones for every call."""
-    with dask.config.set(pool=pool):
-        yield
 
 
 @pytest.fixture(scope="module", params=JOBS)

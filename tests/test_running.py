@@ -122,7 +122,7 @@ def test_they_have_the_same_bits_everywhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["both", "a gradient of products"])
-def test_in_other_processes(name: str) -> None:
+def test_in_other_processes(name: str, processes: None) -> None:
     job, _ = JOBS[name]
     wanted = job(fg.asarray(X)).numpy()
     assert job(fg.shard(fg.asarray(X), rows=3)).compute(scheduler="processes").tobytes() == wanted.tobytes()

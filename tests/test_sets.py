@@ -50,6 +50,7 @@ def test_unique_elements_of_cut_rows_are_those_of_numpy(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
+@pytest.mark.usefixtures("processes")
 def test_of_chunks_and_of_what_was_computed(scheduler: str) -> None:
     x = data(np.float32)
     with tiles(4, 8), np.errstate(invalid="ignore"):

@@ -79,7 +79,7 @@ def test_results_that_nobody_holds_are_let_go() -> None:
     assert CALLS == [2]
 
 
-def test_gradients_of_several_outside_values_of_a_loop_are_added_over_cut_elements() -> None:
+def test_gradients_of_several_outside_values_of_a_loop_are_added_over_cut_elements(processes: None) -> None:
     """Pieces of a map's gradient have several results, each of which is added; the elements are not gathered."""
     x, w, b = (RNG.normal(size=shape).astype(np.float32) for shape in ((50, 3), (3, 2), (2,)))
 

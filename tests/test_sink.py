@@ -151,7 +151,7 @@ def test_a_convolution_of_an_image_of_many_lines(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", ["every third row", "a join", "a gradient"])
-def test_parts_in_other_processes(name: str) -> None:
+def test_parts_in_other_processes(name: str, processes: None) -> None:
     job, _ = JOBS[name]
     wanted = job(fg.asarray(X), fg.asarray(Y)).numpy()
     for x in (fg.asarray(X), fg.asarray(da.from_array(X, chunks=(17, 3)))):

@@ -806,6 +806,7 @@ def regression(rows: int, **where: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "synchronous", "processes"])
+@pytest.mark.usefixtures("processes")
 def test_places(scheduler: str) -> None:
     assert regression(20_000, scheduler=scheduler) == regression(20_000)
 
