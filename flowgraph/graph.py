@@ -13,7 +13,7 @@ import numpy as np
 
 from flowgraph.errors import ShapeError, UsageError
 from flowgraph.op import Attrs, Inferred, Op, infer, kernel_parameters, shape_only
-from flowgraph.types import TensorType, static_size, tensor_type
+from flowgraph.types import TensorType, tensor_type
 
 _count = itertools.count().__next__
 FOREVER = 1 << 62
@@ -29,8 +29,8 @@ class Node:
     owner: Any
 
     __slots__ = (
-        "__weakref__", "attrs", "depth", "handle", "inputs", "memo", "op", "owner", "serial", "since", "symbolic",
-        "types", "where",
+        "__weakref__", "_inferred", "attrs", "depth", "handle", "inputs", "memo", "op", "owner", "serial", "since",
+        "symbolic", "types", "where",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +43,7 @@ class Node:
         """Sorted (name, value) pairs."""
         self.types = types
         """The type of each result."""
+        self._inferred: Inferred | None = None
         self.where = where
         """(code object, line number) of the user's line that made the node, or None."""
         self.memo: Any = None
@@ -87,7 +88,9 @@ class Node:
 
     def inferred(self) -> Inferred:
         """What the op says of these operands: binding, types, dtypes."""
-        return infer(self.op, operand_types(self.op, self.inputs, self.attrs), self.attrs)
+        if self._inferred is None:
+            self._inferred = infer(self.op, operand_types(self.op, self.inputs, self.attrs), self.attrs)
+        return self._inferred
 
     def __repr__(self) -> str:
         return f"<{self.op.name}: {self.type}>"
@@ -162,7 +165,9 @@ def make_input(of_type: TensorType, kind: str = "data", name: str = "", value: A
 def make_node(op: Op, inputs: tuple[Node, ...], attrs: Attrs = (), where: Any = None) -> Node:
     """The node of `op` on `inputs`, whose dtypes must already be those that the op wants."""
     inferred = infer(op, operand_types(op, inputs, attrs), attrs)
-    return Node(op, inputs, inferred.attrs, inferred.types, where)
+    node = Node(op, inputs, inferred.attrs, inferred.types, where)
+    node._inferred = inferred
+    return node
 
 
 def toposort(outputs: Iterable[Node], stop: Callable[[Node], bool] | None = None) -> list[Node]:
@@ -251,7 +256,7 @@ class Graph:
         return self if outputs == self.outputs else self.with_outputs(outputs)
 
     def check(self) -> Graph:
-        """This graph, after every node's type was worked out again and compared: passes call it when they are done.
+        """This graph, after every node's type was worked out again and compared: for when passes are done.
 
         Raises AssertionError, for a mistake in a pass is ours and not the user's.
         """
@@ -261,10 +266,10 @@ class Graph:
             if node.is_leaf:
                 assert node in known, f"{node} is a leaf of the graph but not among its inputs"
                 continue
-            inferred = node.inferred()
+            operands = operand_types(node.op, node.inputs, node.attrs)
+            inferred = infer(node.op, operands, node.attrs)
             assert inferred.types == node.types, f"{node}: recorded as {node.types}, but is {inferred.types}"
             assert inferred.attrs == node.attrs, f"{node}: attributes {node.attrs} are not canonical"
-            operands = operand_types(node.op, node.inputs, node.attrs)
             for operand, dtype in zip(operands, inferred.casts, strict=True):
                 assert operand.dtype == dtype, f"{node}: takes {dtype}, operand is {operand}"
         return self
@@ -374,10 +379,11 @@ def operations(node: Node) -> float:
 
 def value_bytes(of_type: TensorType) -> int:
     """The bytes of a value of `of_type`; unknown lengths count as 1."""
-    count = static_size(of_type.shape)
-    if count is None:
-        count = int(np.prod([length for length in of_type.shape if isinstance(length, int)], dtype=np.int64))
-    return count * of_type.dtype.itemsize
+    result: int = of_type.dtype.itemsize
+    for length in of_type.shape:
+        if isinstance(length, int):
+            result *= length
+    return result
 
 
 def ops_used(graph: Graph) -> Mapping[str, int]:

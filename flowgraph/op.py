@@ -320,11 +320,6 @@ def shape_only(op: Op, types: Types, attrs: Attrs) -> frozenset[int]:
     return frozenset(op.rule(types, dict(attrs)).sizes_only)
 
 
-@cache
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)
-
-
 def infer(op: Op, types: Types, given: Attrs) -> Inferred:
     """The canonical attributes, operand dtypes, result types and binding of `op` on operands of `types`.
 
@@ -338,12 +333,15 @@ def _inferred(op: Op, types: Types, given: Attrs) -> Inferred:
     attrs = dict(given)
     if op.attrs is not None:
         try:
-            _signature(op.attrs).bind(*types, **attrs)
-        except TypeError as error:
-            raise UsageError(
-                f"{op.name} of {', '.join(map(str, types))} with {attrs}", str(error), f"See help({op.name})."
-            ) from None
-        attrs = dict(op.attrs(*types, **attrs))
+            attrs = dict(op.attrs(*types, **attrs))
+        except TypeError:
+            try:
+                inspect.signature(op.attrs).bind(*types, **attrs)
+            except TypeError as error:
+                raise UsageError(
+                    f"{op.name} of {', '.join(map(str, types))} with {attrs}", str(error), f"See help({op.name})."
+                ) from None
+            raise
     elif attrs:
         raise UsageError(f"{op.name} with {attrs}", f"{op.name} takes no keyword arguments", f"See help({op.name}).")
     rule = op.rule(types, attrs)
