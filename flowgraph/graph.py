@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flowgraph.errors import ShapeError, UsageError
-from flowgraph.op import Attrs, Inferred, Op, infer, kernel_parameters, shape_only
+from flowgraph.op import Attrs, Inferred, Op, infer, kernel_parameters
 from flowgraph.types import TensorType, tensor_type
 
 _count = itertools.count().__next__
@@ -34,7 +34,13 @@ class Node:
     )  # fmt: skip
 
     def __init__(
-        self, op: Op, inputs: tuple[Node, ...], attrs: Attrs, types: tuple[TensorType, ...], where: Any = None
+        self,
+        op: Op,
+        inputs: tuple[Node, ...],
+        attrs: Attrs,
+        types: tuple[TensorType, ...],
+        where: Any = None,
+        inferred: Inferred | None = None,
     ) -> None:
         self.op = op
         self.inputs = inputs
@@ -43,7 +49,7 @@ class Node:
         """Sorted (name, value) pairs."""
         self.types = types
         """The type of each result."""
-        self._inferred: Inferred | None = None
+        self._inferred = inferred
         self.where = where
         """(code object, line number) of the user's line that made the node, or None."""
         self.memo: Any = None
@@ -165,9 +171,7 @@ def make_input(of_type: TensorType, kind: str = "data", name: str = "", value: A
 def make_node(op: Op, inputs: tuple[Node, ...], attrs: Attrs = (), where: Any = None) -> Node:
     """The node of `op` on `inputs`, whose dtypes must already be those that the op wants."""
     inferred = infer(op, operand_types(op, inputs, attrs), attrs)
-    node = Node(op, inputs, inferred.attrs, inferred.types, where)
-    node._inferred = inferred
-    return node
+    return Node(op, inputs, inferred.attrs, inferred.types, where, inferred)
 
 
 def toposort(outputs: Iterable[Node], stop: Callable[[Node], bool] | None = None) -> list[Node]:
@@ -324,14 +328,9 @@ def call_kernel(
         keywords["result_shapes"] = tuple([one.shape for one in infer(op, given, node.attrs).types])
     if "operand_shapes" in wanted:
         keywords["operand_shapes"] = tuple(np.shape(one) for one in operands)
-    skip = _unread(node)
+    skip = node.inferred().unread
     result = op.kernel(*[one for index, one in enumerate(operands) if index not in skip], **keywords)
     return tuple(result) if len(node.types) > 1 else (result,)
-
-
-def _unread(node: Node) -> frozenset[int]:
-    """The positions of operands that give only their lengths."""
-    return shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)
 
 
 def read_operands(node: Node) -> list[Node]:
@@ -339,7 +338,7 @@ def read_operands(node: Node) -> list[Node]:
     factors = node.op.factors
     if not node.inputs or (isinstance(factors, str) and "~" not in factors):
         return list(node.inputs)
-    skip = _unread(node)
+    skip = node.inferred().unread
     return [one for index, one in enumerate(node.inputs) if index not in skip]
 
 

@@ -136,6 +136,8 @@ class Inferred(NamedTuple):
     """The type of each result."""
     binding: Binding
     """The factor string met with the operands' shapes."""
+    unread: frozenset[int]
+    """The positions of operands that give only their lengths."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -314,12 +316,6 @@ def _merge_each(ufunc: np.ufunc, left: tuple[Any, ...], right: tuple[Any, ...]) 
     return tuple([ufunc(a, b) for a, b in zip(left, right, strict=True)])
 
 
-@lru_cache(maxsize=65_536)
-def shape_only(op: Op, types: Types, attrs: Attrs) -> frozenset[int]:
-    """The positions of operands of which `op` reads the lengths and not the values."""
-    return frozenset(op.rule(types, dict(attrs)).sizes_only)
-
-
 def infer(op: Op, types: Types, given: Attrs) -> Inferred:
     """The canonical attributes, operand dtypes, result types and binding of `op` on operands of `types`.
 
@@ -350,7 +346,7 @@ def _inferred(op: Op, types: Types, given: Attrs) -> Inferred:
     if len(dtypes) < len(binding.shapes):
         dtypes = dtypes * len(binding.shapes)
     results = tuple(tensor_type(shape, dtype) for shape, dtype in zip(binding.shapes, dtypes, strict=True))
-    return Inferred(told_apart(tuple(sorted(attrs.items()))), casts, results, binding)
+    return Inferred(told_apart(tuple(sorted(attrs.items()))), casts, results, binding, rule.sizes_only)
 
 
 @cache

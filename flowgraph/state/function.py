@@ -67,9 +67,7 @@ class Traced:
         nodes = [*arguments, *(variable._node for variable in self.variables)]
         values = [held_by(node, value_of(node)) for node in nodes]
         values += [next_key() if node in self.drawn else held_by(node, value_of(node)) for node in self.captured]
-        since = self.since
-        for node in nodes:
-            since = min(since, node.since)
+        since = min([self.since, *[node.since for node in nodes]])
         results = [in_memory(one) for one in self.entry.run(values, client, scheduler)]
         given = {id(in_memory(one)) for one in values}
         results = [one.copy() if id(one) in given else one for one in results]  # it may be the caller's array
