@@ -123,7 +123,7 @@ def apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     for index, (node, dtype) in enumerate(zip(nodes, inferred.casts, strict=True)):
         if node.types[0].dtype != dtype:
             nodes[index] = cast_node(node, dtype)
-    node = Node(op, tuple(nodes), inferred.attrs, inferred.types, where)
+    node = Node(op, tuple(nodes), inferred.attrs, inferred.types, where, inferred)
     if ACTIVE.tapes:
         record(node)
     elif node.symbolic:

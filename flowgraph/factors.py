@@ -64,34 +64,52 @@ class Binding(NamedTuple):
 
     def cuttable(self) -> tuple[str, ...]:
         """The factors that may be cut, in the order of their first appearance: free and leading wherever they occur."""
-        seen: dict[str, bool] = {}
-        for axes in (*self.operands, *self.results):
-            for axis in axes:
-                for position, factor in enumerate(axis.factors):
-                    legal = axis.kind == "free" and position == 0
-                    seen[factor] = seen.get(factor, True) and legal
-            doubled = [axis.factors[0] for axis in axes if axis.factors]
-            for factor in doubled:
-                if doubled.count(factor) > 1:  # a diagonal: the two axes can not be cut apart
-                    seen[factor] = False
-        if len(self.results) > 1:  # all results are cut, or none
-            held = [{factor for axis in axes for factor in axis.factors} for axes in self.results]
-            seen = {f: legal and len({f in one for one in held}) == 1 for f, legal in seen.items()}
-        return tuple(factor for factor, legal in seen.items() if legal)
+        return _cuttable(self.operands, self.results)
 
     def running(self) -> frozenset[str]:
         """The factors along which the op runs, from one piece to the next."""
-        axes = [axis for axes in (*self.operands, *self.results) for axis in axes]
-        return frozenset(axis.factors[0] for axis in axes if axis.kind == "running")
+        return _running(self.operands, self.results)
 
     def contracted(self) -> frozenset[str]:
         """The factors that operands have and no result has."""
-        of_operands = {factor for axes in self.operands for axis in axes for factor in axis.factors}
-        return frozenset(of_operands - {factor for axes in self.results for axis in axes for factor in axis.factors})
+        return _contracted(self.operands, self.results)
 
     def points(self) -> int:
         """The number of points in the box of all factors: the size of the work. A Dim counts as 1."""
         return math.prod(size for size in self.sizes.values() if isinstance(size, int))
+
+
+# What follows from the axes alone is the same for operations of all sizes.
+
+
+@lru_cache(maxsize=4096)
+def _cuttable(operands: tuple[tuple[Axis, ...], ...], results: tuple[tuple[Axis, ...], ...]) -> tuple[str, ...]:
+    seen: dict[str, bool] = {}
+    for axes in (*operands, *results):
+        for axis in axes:
+            for position, factor in enumerate(axis.factors):
+                legal = axis.kind == "free" and position == 0
+                seen[factor] = seen.get(factor, True) and legal
+        doubled = [axis.factors[0] for axis in axes if axis.factors]
+        for factor in doubled:
+            if doubled.count(factor) > 1:  # a diagonal: the two axes can not be cut apart
+                seen[factor] = False
+    if len(results) > 1:  # all results are cut, or none
+        held = [{factor for axis in axes for factor in axis.factors} for axes in results]
+        seen = {f: legal and len({f in one for one in held}) == 1 for f, legal in seen.items()}
+    return tuple(factor for factor, legal in seen.items() if legal)
+
+
+@lru_cache(maxsize=4096)
+def _running(operands: tuple[tuple[Axis, ...], ...], results: tuple[tuple[Axis, ...], ...]) -> frozenset[str]:
+    axes = [axis for axes in (*operands, *results) for axis in axes]
+    return frozenset(axis.factors[0] for axis in axes if axis.kind == "running")
+
+
+@lru_cache(maxsize=4096)
+def _contracted(operands: tuple[tuple[Axis, ...], ...], results: tuple[tuple[Axis, ...], ...]) -> frozenset[str]:
+    of_operands = {factor for axes in operands for axis in axes for factor in axis.factors}
+    return frozenset(of_operands - {factor for axes in results for axis in axes for factor in axis.factors})
 
 
 _TOKEN = r"\s*(\.\.\.|[\[\](){}<>~]|[A-Za-z][A-Za-z0-9_]*|1|\S)"
@@ -271,12 +289,16 @@ def _solve_compounds(
     sizes: dict[str, Size],
 ) -> None:
     """Write into `sizes` the last unknown factor of each compound axis whose length is known."""
-    known = [pair for axes, shape in zip(operands, shapes, strict=True) for pair in zip(axes, shape, strict=True)]
+    known = list(zip(operands, shapes, strict=True))
     if wanted is not None:
-        known += [pair for axes in results for pair in zip(axes, wanted, strict=True)]
-    for axis, length in known:
-        if len(axis.factors) < 2:
-            continue
+        known += [(axes, wanted) for axes in results]
+    compound = [
+        (axis, length)
+        for axes, shape in known
+        for axis, length in zip(axes, shape, strict=True)
+        if len(axis.factors) > 1
+    ]
+    for axis, length in compound:
         open_factors = [factor for factor in axis.factors if factor not in sizes]
         product = math.prod(s for f in axis.factors if isinstance(s := sizes.get(f, 1), int))
         if len(open_factors) == 1 and isinstance(length, int) and product and length % product == 0:

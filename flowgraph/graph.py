@@ -12,8 +12,8 @@ import numpy as np
 
 from flowgraph.attrs import Attrs
 from flowgraph.errors import ShapeError, UsageError
-from flowgraph.op import Inferred, Op, infer, kernel_parameters, shape_only
-from flowgraph.types import TensorType, static_size, tensor_type
+from flowgraph.op import Inferred, Op, infer, kernel_parameters
+from flowgraph.types import TensorType, tensor_type
 
 _count = itertools.count().__next__
 FOREVER = 1 << 62
@@ -29,12 +29,18 @@ class Node:
     owner: Any
 
     __slots__ = (
-        "__weakref__", "attrs", "depth", "handle", "inputs", "memo", "op", "owner", "serial", "since", "symbolic",
-        "types", "where",
+        "__weakref__", "_inferred", "attrs", "depth", "handle", "inputs", "memo", "op", "owner", "serial", "since",
+        "symbolic", "types", "where",
     )  # fmt: skip
 
     def __init__(
-        self, op: Op, inputs: tuple[Node, ...], attrs: Attrs, types: tuple[TensorType, ...], where: Any = None
+        self,
+        op: Op,
+        inputs: tuple[Node, ...],
+        attrs: Attrs,
+        types: tuple[TensorType, ...],
+        where: Any = None,
+        inferred: Inferred | None = None,
     ) -> None:
         self.op = op
         self.inputs = inputs
@@ -43,6 +49,7 @@ class Node:
         """Sorted (name, value) pairs."""
         self.types = types
         """The type of each result."""
+        self._inferred = inferred
         self.where = where
         """(code object, line number) of the user's line that made the node, or None."""
         self.memo: Any = None
@@ -87,7 +94,9 @@ class Node:
 
     def inferred(self) -> Inferred:
         """What the op says of these operands: binding, types, dtypes."""
-        return infer(self.op, operand_types(self.op, self.inputs, self.attrs), self.attrs)
+        if self._inferred is None:
+            self._inferred = infer(self.op, operand_types(self.op, self.inputs, self.attrs), self.attrs)
+        return self._inferred
 
     def __repr__(self) -> str:
         return f"<{self.op.name}: {self.type}>"
@@ -162,7 +171,7 @@ def make_input(of_type: TensorType, kind: str = "data", name: str = "", value: A
 def make_node(op: Op, inputs: tuple[Node, ...], attrs: Attrs = (), where: Any = None) -> Node:
     """The node of `op` on `inputs`, whose dtypes must already be those that the op wants."""
     inferred = infer(op, operand_types(op, inputs, attrs), attrs)
-    return Node(op, inputs, inferred.attrs, inferred.types, where)
+    return Node(op, inputs, inferred.attrs, inferred.types, where, inferred)
 
 
 def toposort(outputs: Iterable[Node], stop: Callable[[Node], bool] | None = None) -> list[Node]:
@@ -251,7 +260,7 @@ class Graph:
         return self if outputs == self.outputs else self.with_outputs(outputs)
 
     def check(self) -> Graph:
-        """This graph, after every node's type was worked out again and compared: passes call it when they are done.
+        """This graph, after every node's type was worked out again and compared: for when passes are done.
 
         Raises AssertionError, for a mistake in a pass is ours and not the user's.
         """
@@ -261,10 +270,10 @@ class Graph:
             if node.is_leaf:
                 assert node in known, f"{node} is a leaf of the graph but not among its inputs"
                 continue
-            inferred = node.inferred()
+            operands = operand_types(node.op, node.inputs, node.attrs)
+            inferred = infer(node.op, operands, node.attrs)
             assert inferred.types == node.types, f"{node}: recorded as {node.types}, but is {inferred.types}"
             assert inferred.attrs == node.attrs, f"{node}: attributes {node.attrs} are not canonical"
-            operands = operand_types(node.op, node.inputs, node.attrs)
             for operand, dtype in zip(operands, inferred.casts, strict=True):
                 assert operand.dtype == dtype, f"{node}: takes {dtype}, operand is {operand}"
         return self
@@ -319,14 +328,9 @@ def call_kernel(
         keywords["result_shapes"] = tuple([one.shape for one in infer(op, given, node.attrs).types])
     if "operand_shapes" in wanted:
         keywords["operand_shapes"] = tuple(np.shape(one) for one in operands)
-    skip = _unread(node)
+    skip = node.inferred().unread
     result = op.kernel(*[one for index, one in enumerate(operands) if index not in skip], **keywords)
     return tuple(result) if len(node.types) > 1 else (result,)
-
-
-def _unread(node: Node) -> frozenset[int]:
-    """The positions of operands that give only their lengths."""
-    return shape_only(node.op, tuple([one.types[0] for one in node.inputs]), node.attrs)
 
 
 def read_operands(node: Node) -> list[Node]:
@@ -334,7 +338,7 @@ def read_operands(node: Node) -> list[Node]:
     factors = node.op.factors
     if not node.inputs or (isinstance(factors, str) and "~" not in factors):
         return list(node.inputs)
-    skip = _unread(node)
+    skip = node.inferred().unread
     return [one for index, one in enumerate(node.inputs) if index not in skip]
 
 
@@ -374,10 +378,11 @@ def operations(node: Node) -> float:
 
 def value_bytes(of_type: TensorType) -> int:
     """The bytes of a value of `of_type`; unknown lengths count as 1."""
-    count = static_size(of_type.shape)
-    if count is None:
-        count = int(np.prod([length for length in of_type.shape if isinstance(length, int)], dtype=np.int64))
-    return count * of_type.dtype.itemsize
+    result: int = of_type.dtype.itemsize
+    for length in of_type.shape:
+        if isinstance(length, int):
+            result *= length
+    return result
 
 
 def ops_used(graph: Graph) -> Mapping[str, int]:

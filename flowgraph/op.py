@@ -82,6 +82,8 @@ class Inferred(NamedTuple):
     """The type of each result."""
     binding: Binding
     """The factor string met with the operands' shapes."""
+    unread: frozenset[int]
+    """The positions of operands that give only their lengths."""
 
 
 class Op:
@@ -278,17 +280,6 @@ def _merge_each(ufunc: np.ufunc, left: tuple[Any, ...], right: tuple[Any, ...]) 
     return tuple([ufunc(a, b) for a, b in zip(left, right, strict=True)])
 
 
-@lru_cache(maxsize=65_536)
-def shape_only(op: Op, types: Types, attrs: Attrs) -> frozenset[int]:
-    """The positions of operands of which `op` reads the lengths and not the values."""
-    return frozenset(op.rule(types, dict(attrs)).sizes_only)
-
-
-@cache
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)
-
-
 def infer(op: Op, types: Types, given: Attrs) -> Inferred:
     """The canonical attributes, operand dtypes, result types and binding of `op` on operands of `types`.
 
@@ -302,12 +293,15 @@ def _inferred(op: Op, types: Types, given: Attrs) -> Inferred:
     attrs = dict(given)
     if op.attrs is not None:
         try:
-            _signature(op.attrs).bind(*types, **attrs)
-        except TypeError as error:
-            raise UsageError(
-                f"{op.name} of {', '.join(map(str, types))} with {attrs}", str(error), f"See help({op.name})."
-            ) from None
-        attrs = dict(op.attrs(*types, **attrs))
+            attrs = dict(op.attrs(*types, **attrs))
+        except TypeError:
+            try:
+                inspect.signature(op.attrs).bind(*types, **attrs)
+            except TypeError as error:
+                raise UsageError(
+                    f"{op.name} of {', '.join(map(str, types))} with {attrs}", str(error), f"See help({op.name})."
+                ) from None
+            raise
     elif attrs:
         raise UsageError(f"{op.name} with {attrs}", f"{op.name} takes no keyword arguments", f"See help({op.name}).")
     rule = op.rule(types, attrs)
@@ -316,7 +310,7 @@ def _inferred(op: Op, types: Types, given: Attrs) -> Inferred:
     if len(dtypes) < len(binding.shapes):
         dtypes = dtypes * len(binding.shapes)
     results = tuple(tensor_type(shape, dtype) for shape, dtype in zip(binding.shapes, dtypes, strict=True))
-    return Inferred(told_apart(tuple(sorted(attrs.items()))), casts, results, binding)
+    return Inferred(told_apart(tuple(sorted(attrs.items()))), casts, results, binding, rule.sizes_only)
 
 
 @cache

@@ -251,6 +251,8 @@ class Block(Memory):
 
     def _hoisted(self, node: Node, text: str, out: str, fields: Mapping[str, str]) -> str:
         """The template with views of stable arrays, such as `{0}.ravel()`, bound once and not for every tile."""
+        if "}." not in text:
+            return text
 
         def bind(match: re.Match[str]) -> str:
             subject, view = match.groups()

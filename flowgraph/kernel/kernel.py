@@ -8,14 +8,27 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from flowgraph.context import Hooks
+from flowgraph.context import Hooks, describe_line
 from flowgraph.errors import FlowgraphError, RunError
 from flowgraph.kernel.host import FUNCTIONS
 from flowgraph.kernel.rows import ones, owned
+from flowgraph.types import TensorType
+
+
+class Note(NamedTuple):
+    """What a line of a kernel computes; put into words where an error asks for it, or where it is sent away."""
+
+    op: str
+    type: TensorType
+    where: Any
+    """The origin of the node."""
+
+    def __str__(self) -> str:
+        return f"{self.op} ({self.type}), made at {describe_line(self.where)}"
 
 
 @dataclass(eq=False)
@@ -28,7 +41,7 @@ class Kernel:
     """The whole text of the function."""
     names: Mapping[str, Any]
     """What the text refers to: numpy functions, constants, functions of the user's own ops."""
-    notes: Sequence[tuple[int, str]] = ()
+    notes: Sequence[tuple[int, Note | str]] = ()
     """(line number, what the line computes and where the user wrote it)."""
     allocated: Sequence[tuple[str, int]] = ()
     """What a call takes for itself: (number of elements as text, bytes of each). It does not travel."""
@@ -79,7 +92,7 @@ class Kernel:
     def named(self, lines: Sequence[int]) -> str:
         """What some lines of the source compute, and where the user wrote it."""
         known = dict(self.notes)
-        return ", inside ".join(known.get(line, f"line {line} of kernel {self.name}") for line in lines)
+        return ", inside ".join(str(known.get(line, f"line {line} of kernel {self.name}")) for line in lines)
 
     def __reduce__(self) -> Any:
         if self._pickled is None:
@@ -87,7 +100,8 @@ class Kernel:
 
             import cloudpickle
 
-            blob = cloudpickle.dumps((self.name, self.source, dict(self.names), tuple(self.notes)))
+            notes = [(line, str(note)) for line, note in self.notes]
+            blob = cloudpickle.dumps((self.name, self.source, dict(self.names), notes))
             self._pickled = hashlib.sha256(blob).hexdigest(), blob
         return load, self._pickled
 

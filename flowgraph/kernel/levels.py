@@ -45,16 +45,17 @@ class Levels:
         self._stored: set[Node] = set()
         self._known: dict[tuple[Node, Lane], int] = {}
         for node in needed:
-            self._weigh(node)
-            lane = self.lane(node)
-            own = max((self._available(one, lane, node) for one in read_operands(node)), default=0)
+            operands = read_operands(node)
+            lane = self.lanes[node] = self._lane(node, operands)
+            self._weigh(node, operands)
+            own = max([self._available(one, lane, node) for one in operands], default=0)
             self.level[node] = own + (node.op in (COMBINE, GATHER, PORTION) and not is_whole_leaf(node))
 
     def worth_storing(self, node: Node) -> bool:
         """Whether writing and reading back the rows of `node` is faster than computing them again from others such."""
         return node in self._stored
 
-    def _weigh(self, node: Node) -> None:
+    def _weigh(self, node: Node, operands: Sequence[Node]) -> None:
         """Note how long the rows of `node` take to compute from those that are stored, and whether they are.
 
         Of an op with several results it is all of them or none: an op that is computed again for one gives the others
@@ -67,25 +68,28 @@ class Levels:
             self._seconds[node] = 0.0
         else:
             self._seconds[node] = operations(node) / RATES.flops + sum(
-                self._seconds[one] for one in read_operands(node) if one not in self._stored
+                [self._seconds[one] for one in operands if one not in self._stored]
             )
-        if _storable(node) and self._seconds[node] > 2 * sum(map(value_bytes, made.types)) / RATES.memory:
+        seconds = self._seconds[node]
+        if seconds and _storable(node) and seconds > 2 * sum(map(value_bytes, made.types)) / RATES.memory:
             self._stored.add(node)
 
     def lane(self, node: Node) -> Lane:
-        """The lane whose tasks compute `node`; leaves are everywhere.
+        """The lane whose tasks compute `node`, one of those that are needed; leaves are everywhere."""
+        return self.lanes[node]
+
+    def _lane(self, node: Node, operands: Sequence[Node]) -> Lane:
+        """The lane of a node.
 
         What was made in no lane is in that of its operands, if they are all in one: the loss behind the last stage of a
         pipeline, the update of a variable. So is the piece of an update, whose operands are in a stage as well.
         """
         if node.is_leaf:
             return ()
-        if node not in self.lanes:
-            own = lane_of(node)
-            near = {self.lane(one) for one in read_operands(node)} - {()}
-            inside = len(near) == 1 and all(set(own) <= set(one) for one in near)
-            self.lanes[node] = near.pop() if inside else own
-        return self.lanes[node]
+        own = lane_of(node)
+        near = {lane for one in operands if (lane := self.lanes[one])}
+        inside = len(near) == 1 and all(set(own) <= set(one) for one in near)
+        return near.pop() if inside else own
 
     def crosses(self, node: Node, lane: Lane) -> bool:
         """Whether tasks of `lane` are handed the rows of `node` by those of another lane."""

@@ -235,18 +235,15 @@ class Memory:
         """An operand of the same shape and dtype whose memory nobody reads after `node`."""
         if node in self.invariant:
             return None
-        shape = self.local_shape(node)
         for operand in node.inputs:
-            root = self.root.get(operand, operand)
-            aliases = [one for one in node.inputs if self.root.get(one, one) is root]
             if (
-                root is operand
-                and operand in self.owned
-                and self.last_use[root] == position
-                and all(one is operand for one in aliases)
+                operand in self.owned
+                and self.root.get(operand, operand) is operand
+                and self.last_use[operand] == position
+                and all(one is operand for one in node.inputs if self.root.get(one, one) is operand)
                 and operand.type.dtype == node.type.dtype
-                and self.local_shape(operand) == shape
                 and operand not in self.invariant
+                and self.local_shape(operand) == self.local_shape(node)
             ):
                 return operand
         return None

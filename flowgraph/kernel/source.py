@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from flowgraph.context import describe_line
 from flowgraph.graph import Node
 from flowgraph.kernel.emit import Block, accumulator_ufunc
 from flowgraph.kernel.host import is_host_type
-from flowgraph.kernel.kernel import Kernel
+from flowgraph.kernel.kernel import Kernel, Note
 from flowgraph.kernel.levels import Lane
 from flowgraph.kernel.memory import Line
 from flowgraph.kernel.merge import Stack
@@ -284,7 +283,7 @@ class Emitter:
         for line, node in lines:
             text.append(f"    {line}")
             if node is not None:
-                notes.append((len(text), f"{node.op.name} ({node.type}), made at {describe_line(node.where)}"))
+                notes.append((len(text), Note(node.op.name, node.types[0], node.where)))
         source = "\n".join(text) + "\n"
         used = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", source))
         objects = {key: value for key, value in block.names.objects.items() if key in used}

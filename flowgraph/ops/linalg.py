@@ -9,6 +9,7 @@ import numpy as np
 from flowgraph.apply import convert
 from flowgraph.errors import ShapeError
 from flowgraph.op import Call, Op, define
+from flowgraph.ops import numerics
 from flowgraph.ops.complex import conj
 from flowgraph.ops.shape import expand_dims, numbers_dtype, reshape, squeeze, transpose
 from flowgraph.tensor import Tensor
@@ -42,7 +43,7 @@ def _matmul_factors(types: Any, attrs: Any) -> str:
 def _matmul_call(types: Any, attrs: Any) -> Call:
     x, y = types
     if x.ndim == y.ndim == 1:
-        return Call("dot({0}, {1}, {out})", {"dot": np.dot})
+        return Call("dot({0}, {1}, {out})", {"dot": numerics.DOT})
     if x.ndim == y.ndim == 2 and x.shape[1] == 1:
         # An outer product is no work for BLAS: the plain product takes a third of the time (measured).
         return Call("multiply({0}, {1}, {out})", {"multiply": np.multiply})
@@ -94,7 +95,7 @@ inner_product = define(
     dtype=numbers_dtype,
     combine="add",
     call=lambda types, attrs: Call(
-        "dot({0}, {1}, {out})" if types[0].ndim == 1 else "dot({0}.ravel(), {1}.ravel(), {out})", {"dot": np.dot}
+        "dot({0}, {1}, {out})" if types[0].ndim == 1 else "dot({0}.ravel(), {1}.ravel(), {out})", {"dot": numerics.DOT}
     ),
     gradient=lambda g, out, x, y: (lambda: g * conj(y), lambda: g * conj(x)),
     flops=2,

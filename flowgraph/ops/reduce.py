@@ -65,7 +65,7 @@ def _sum_call(types: Any, attrs: Any) -> Call:
     """Sums of floats go through BLAS: a product with ones is up to 5 times faster than add.reduce (measured)."""
     (x,) = types
     axes = attrs["axes"]
-    use = {"dot": np.dot, "reduce": np.add.reduce}
+    use = {"dot": numerics.DOT, "reduce": np.add.reduce}
     if x.dtype.kind == "f" and x.dtype.itemsize >= 4 and axes:
         if len(axes) == x.ndim:
             flat = "{0}" if x.ndim == 1 else "{0}.ravel()"

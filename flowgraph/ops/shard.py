@@ -136,6 +136,8 @@ def below_wishes(node: Node) -> tuple[Node, list[Node]]:
 
 def without_wishes(x: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
     """`x` before any wish about its cuts, and these wishes, as `with_wishes` takes them."""
+    if x.node.op is not shard_op:
+        return x, ()
     node, wishes = below_wishes(x.node)
     return (tensor_of(node) if wishes else x), tuple([one.attrs for one in reversed(wishes)])
 

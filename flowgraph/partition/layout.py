@@ -78,7 +78,8 @@ class Layouts(NamedTuple):
         choice = self.choices.get(node)
         if choice is None:
             return (None,) * len(axes)
-        return tuple(_cut_of(axis, choice, self.bindings[node]) for axis in axes)
+        binding = self.bindings[node]
+        return tuple([_cut_of(axis, choice, binding) for axis in axes])
 
 
 def _cut_of(axis: Axis, choice: Choice, binding: Binding) -> Cut | None:
@@ -124,7 +125,8 @@ def propagate(
     without a combine) the node works on the whole, and `insert` puts a gather before it.
     """
     spread = _Spread(graph, seeds, legal_factors if legal is None else legal, weigh)
-    while spread.sweep():
+    spread.forward()
+    while spread.backward() and spread.forward():  # until one way has nothing to add to what the other found
         pass
     return Layouts(spread.leaves, spread.choices, spread.bindings)
 
@@ -140,7 +142,7 @@ class _Spread:
         self.weigh = weigh
         self.order = graph.nodes()
         self.bindings = {node: node.inferred().binding for node in self.order if not node.is_leaf}
-        self.legal = {node: legal(node, binding) for node, binding in self.bindings.items()}
+        self.legal = legal
         self.leaves: dict[Node, Layout] = {}
         self.choices: dict[Node, Choice] = {}
         self.layouts = Layouts(self.leaves, self.choices, self.bindings)
@@ -153,12 +155,17 @@ class _Spread:
                     if cut is not None:
                         self._choose(node, axis, cut)
 
-    def sweep(self) -> bool:
-        """One walk forward and one backward; returns whether anything was decided."""
+    def forward(self) -> bool:
+        """A walk from operands to their users; returns whether anything was decided."""
         self.changed = False
         for node in self.order:
             if not node.is_leaf and node not in self.choices:
                 self._forward(node)
+        return self.changed
+
+    def backward(self) -> bool:
+        """A walk from users to their operands; returns whether anything was decided."""
+        self.changed = False
         for node in reversed(self.order):
             if node in self.choices:
                 self._backward(node)
@@ -212,9 +219,12 @@ class _Spread:
 
     def _choice(self, node: Node, axis: Axis, cut: Cut) -> Choice | None:
         """What it is for `node` to cut the leading factor of `axis`; None where that is not legal."""
-        if axis.kind not in ("free", "running") or not axis.factors or axis.factors[0] not in self.legal[node]:
+        if axis.kind not in ("free", "running") or not axis.factors:
             return None
-        times = trailing(axis, self.bindings[node])
+        binding = self.bindings[node]
+        if axis.factors[0] not in self.legal(node, binding):
+            return None
+        times = trailing(axis, binding)
         if times == 0 or cut.times % times:
             return None
         return Choice(axis.factors[0], Cut(cut.mesh, cut.times // times))

@@ -31,7 +31,7 @@ PORTION = Op(
     "portion",
     lambda types, attrs: f"{' '.join(f'[i{axis}]' for axis in range(types[0].ndim))} -> [s]",
     _portion,
-    attrs=lambda x, /, start, stop: {"shape": (stop - start,), "start": start, "stop": stop},
+    attrs=lambda x, /, start, stop, shape: {"shape": shape, "start": start, "stop": stop},
     dtype="keep",
     view=lambda types, attrs: f"{{0}}.reshape(-1)[{attrs['start']}:{attrs['stop']}]",
     doc="A run of the elements of the one result of all partial ones.",

@@ -32,45 +32,43 @@ def choose_rows(graph: Graph) -> Layouts:
     little: they are replicated, unless there is nothing else to cut. What most of the work is not done along is not the
     data, however long it is: a table that is only looked up.
     """
-    layouts = Layouts({}, {}, {})
-    seeds: dict[Node, Layout] = {}
     candidates = sorted(_candidates(graph), key=lambda found: -found[2])
-    for node, axis, _ in _leader(graph, candidates) + candidates:
-        taken = any(layouts.produced(node)) if seeds else False
-        if taken or len(seeds) == len(MESHES) or (seeds and value_bytes(node.type) < SECOND_FACTOR_BYTES):
+    if not candidates:
+        return propagate(graph, {})
+    seeds, layouts = _leader(graph, candidates)
+    for node, axis, _ in candidates:
+        if len(seeds) == len(MESHES) or value_bytes(node.type) < SECOND_FACTOR_BYTES or any(layouts.produced(node)):
             continue
         mesh = MESHES[len(seeds)].name
-        wished = seeds | {node: cut_along(node.type.ndim, axis, mesh)}
+        wished = {**seeds, node: cut_along(node.type.ndim, axis, mesh)}
         spread = propagate(graph, wished)
-        if not seeds or _is_worked_on(spread, mesh):
+        if _is_worked_on(spread, mesh):
             seeds, layouts = wished, spread
-    return layouts if seeds else propagate(graph, {})
+    return layouts
 
 
-def _leader(graph: Graph, candidates: list[Candidate]) -> list[Candidate]:
-    """The candidate to cut first, in a list; an empty list for the first of them.
+def _leader(graph: Graph, candidates: list[Candidate]) -> tuple[Mapping[Node, Layout], Layouts]:
+    """The cut of the candidate to be cut first, and the layouts after it has spread.
 
-    It is the first along which enough of the work is done, else the one along which most is. A length that is not known
-    can not be weighed: it is enough that anything is done along it.
+    It is the first along which enough of the work is done, else the one along which most is, else the first. A length
+    that is not known can not be weighed: it is enough that anything is done along it.
     """
-    if len(candidates) < 2:
-        return []
     weight = {node: _work(node) for node in graph.nodes() if not node.is_leaf}
     enough = sum(weight.values()) / WORK_SHARE
-    best, most = candidates[:1], 0.0
+    most = -1.0
     reached: list[Layouts] = []
-    for one in candidates:
-        node, axis, rows = one
+    for node, axis, rows in candidates:
         if len(reached) == len(MESHES):
             break
         if any(any(spread.produced(node)) for spread in reached):
             continue  # it is cut together with one that was weighed
-        spread = propagate(graph, {node: cut_along(node.type.ndim, axis, MESHES[0].name)})
+        cut = {node: cut_along(node.type.ndim, axis, MESHES[0].name)}
+        spread = propagate(graph, cut)
         work = sum(weight[user] for user in spread.choices)
         if work > most:
-            best, most = [one], work
+            best, most = (cut, spread), work
         if work >= max(enough, 1) or (work and rows == float("inf")):
-            return [one]
+            break
         reached.append(spread)
     return best
 

@@ -22,7 +22,7 @@ def optimise(graph: Graph) -> Graph:
     """
     bodies = any(isinstance(value, Body) for node in graph for _, value in node.attrs)
     for one in (cull, *([prune] if bodies else []), share, fold, simplify, hoist, fold, share):
-        graph = one(graph).check()
+        graph = one(graph)
     if bodies:
-        graph = inside(graph, optimise).check()
-    return graph
+        graph = inside(graph, optimise)
+    return graph.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def _rule(node: Node, inputs: tuple[Node, ...]) -> Node:
         if node.op.name == "size":
             shape = [inputs[0].type.shape[axis] for axis in node.attr("axes")]
             if not any(isinstance(length, Dim) for length in shape):
-                return _constant(np.asarray(np.prod(shape, dtype=np.int64)), node)
+                return _constant(np.asarray(math.prod(shape)), node)
         elif node.op.pure and all(one.op.name == "constant" for one in inputs):
             with np.errstate(all="ignore"):
                 values = [np.asarray(one.attr("value"), one.type.dtype) for one in inputs]

@@ -29,7 +29,7 @@ def _rule(node: Node, inputs: tuple[Node, ...]) -> Node:
 
 def _better(node: Node) -> Node | None:
     """What the first rule that has something to say makes of `node`."""
-    for rule in _RULES.get(node.op.name, ()) or _BY_FACTORS.get(str(node.op.factors), ()):
+    for rule in _RULES.get(node.op.name, ()) or _BY_FACTORS.get(node.op.factors, ()):
         better = rule(node)
         if better is not None:
             assert better.type == node.type, f"{rule.__name__}: {node} became {better}"
@@ -198,7 +198,7 @@ _RULES: dict[str, tuple[Callable[[Node], Node | None], ...]] = {
     "expand_dims": (undo_expand,),
 }
 
-_BY_FACTORS = {
+_BY_FACTORS: dict[object, tuple[Callable[[Node], Node | None], ...]] = {
     "... -> ...": (stretch_last,),
     "..., ... -> ...": (unstretch,),
     "..., ..., ... -> ...": (unstretch,),

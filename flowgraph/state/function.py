@@ -70,9 +70,7 @@ class Traced:
         nodes = [*arguments, *(variable._node for variable in self.variables)]
         values = [value_of(node) for node in nodes]
         values += [next_key() if node in self.drawn else value_of(node) for node in self.captured]
-        since = self.since
-        for node in nodes:
-            since = min(since, node.since)
+        since = min([self.since, *[node.since for node in nodes]])
         results = self.entry.run_on([*nodes, *self.captured], values, client, scheduler)
         for variable, value in zip(self.updates, results[self.count :], strict=True):
             variable.set(value)

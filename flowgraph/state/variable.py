@@ -327,10 +327,11 @@ class Trace:
                 return False
             return node.memo is not None or node.is_leaf or node.serial < self.start
 
-        captured = [n for n in toposort(outputs, stop=lambda n: n in own or is_outside(n)) if is_outside(n)]
+        order = toposort(outputs, stop=lambda n: n in own or is_outside(n))
+        captured = [node for node in order if is_outside(node)]
         leaves = [*given, *captured]
         new = {node: _stand_in(node) for node in leaves}
-        for node in toposort(outputs, stop=lambda n: n in own or is_outside(n)):
+        for node in order:
             if node not in new:
                 new[node] = Node(node.op, tuple([new[one] for one in node.inputs]), node.attrs, node.types, node.where)
         return Graph(tuple(new[node] for node in leaves), tuple(new[node] for node in outputs)), captured
