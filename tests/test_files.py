@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import itertools
 import os
@@ -177,6 +178,35 @@ def test_a_reader_that_stops_early_lets_go_of_what_it_decoded(tmp_path: Path) ->
         assert pa.total_allocated_bytes() == before
     finally:
         gc.enable()
+
+
+def test_a_piece_decodes_no_more_than_the_head_of_its_last_row_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It decoded a whole batch of it, which the next piece decoded again."""
+    (piece,) = fg.read_parquet(write(tmp_path / "x.parquet", groups=100)).node.memo.parts
+    decoded: list[int] = []
+    numbers = parquet._numbers
+
+    def noted(piece: Any, column: Any, name: str, row: int) -> Any:
+        decoded.append(len(column))
+        return numbers(piece, column, name, row)
+
+    monkeypatch.setattr(parquet, "_numbers", noted)
+    for start, stop, total in [(0, 108, 108), (100, 103, 3), (40, 100, 100), (108, ROWS, ROWS - 100)]:
+        decoded.clear()
+        part = dataclasses.replace(piece, start=start, stop=stop)
+        np.testing.assert_array_equal(part.array(), X[start:stop])
+        assert sum(decoded) == total * X.shape[1]
+
+
+@pytest.mark.parametrize("columns", [1, 3, 32, 1000])
+def test_batches_leave_the_decoder_room_to_look_ahead(columns: int) -> None:
+    """Batches of a power of two were moved to twice the room and back: a fifth of the work of decoding."""
+    rows = parquet._batch_rows(columns)
+    room = 1 << (rows - 1).bit_length()
+    assert rows == room * 3 // 4 >= parquet.BATCH_ROWS
+    assert rows * columns * 8 <= max(parquet.BATCH_BYTES, parquet.BATCH_ROWS * columns * 8)
 
 
 def test_columns_are_put_together_in_blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -20,11 +20,11 @@ from flowgraph.sources import Reader, Stamp, StreamedPiece, Streams
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import as_dtype, tensor_type
 
-BATCH_BYTES = 16 << 20
+BATCH_BYTES = 24 << 20
 """What is decoded at a time, if cells have 8 bytes: smaller batches cost the decoder up to half as much again."""
-READ_BYTES = 1 << 16
-"""What is read of each column at a time."""
-BATCH_ROWS = 4096
+READ_BYTES = 1 << 14
+"""What is read of each column before it is known how long a page is. It is copied, the rest of a page is not."""
+BATCH_ROWS = 3 << 10
 """The fewest rows that are decoded at a time, however many columns there are."""
 BLOCK_BYTES = 1 << 20
 """What is put together at a time: columns that are still in the cache when rows are made of them."""
@@ -150,18 +150,21 @@ def _decoded(piece: ParquetPiece, group: int) -> Iterator[list[Array]]:
     the collector of cycles comes by.
     """
     arrow, parquet = load_pyarrow()
-    size = max(BATCH_BYTES // (8 * len(piece.columns)), BATCH_ROWS)
-    row = sum(piece.groups[:group])
+    offsets = [0, *accumulate(piece.groups)]
+    row, last = offsets[group], bisect.bisect_left(offsets, piece.stop) - 1
+    size = _batch_rows(len(piece.columns))
+    # The piece may end behind the head of its last row group: what lies behind is not decoded for nothing.
+    parts = [(list(range(group, last)), size), ([last], min(size, piece.stop - offsets[last]))]
     try:
         # A map of the file would count as memory of the process, and a buffer without a size holds row groups.
         with parquet.ParquetFile(piece.stamp.path, pre_buffer=False, buffer_size=READ_BYTES) as file:
-            groups = list(range(group, len(piece.groups)))
-            for batch in file.iter_batches(size, groups, list(piece.columns), use_threads=False):
-                rows = batch.num_rows
-                if rows:
-                    yield [_numbers(piece, batch.column(name), name, row) for name in piece.columns]
-                del batch  # before the next one is made
-                row += rows
+            for groups, most in parts:
+                for batch in file.iter_batches(most, groups, list(piece.columns), use_threads=False):
+                    rows = batch.num_rows
+                    if rows:
+                        yield [_numbers(piece, batch.column(name), name, row) for name in piece.columns]
+                    del batch  # before the next one is made
+                    row += rows
     except arrow.ArrowMemoryError:
         raise
     except (arrow.ArrowException, OSError) as error:
@@ -170,6 +173,16 @@ def _decoded(piece: ParquetPiece, group: int) -> Iterator[list[Array]]:
             f"{type(error).__name__}: {error}",
             "The file is damaged: write it again.",
         ) from error
+
+
+def _batch_rows(columns: int) -> int:
+    """The rows of a batch: three times a power of two.
+
+    The decoder makes room for a power of two, and for a page that it looks ahead. Where a batch fills its room to the
+    brim the page no longer fits, so that every batch moves to twice the room and back.
+    """
+    thirds = max(BATCH_BYTES // (8 * columns), BATCH_ROWS) // 3
+    return 3 << (thirds.bit_length() - 1)
 
 
 def _numbers(piece: ParquetPiece, column: Any, name: str, row: int) -> Array:
