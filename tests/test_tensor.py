@@ -532,8 +532,8 @@ def test_methods() -> None:
         (lambda x: fg.concat(3), UsageError, "concat(3)", "that is no list of tensors"),
         (lambda x: fg.arange(0, 5, 0), UsageError, "arange with step 0", "it would never end"),
         (lambda x: fg.arange("a"), UsageError, "arange(0, 'a', 1)", "not all of these are numbers"),
-        (lambda x: fg.shard(x, rows=0), UsageError, "shard(x, rows=0)", "that is no number of shards"),
-        (lambda x: fg.shard(1.0, rows=2), UsageError, "shard of a scalar", "it has no rows"),
+        (lambda x: fg.shard(x, rows=0), UsageError, "shard(float64[2, 3]): rows=0", "that is no number of shards"),
+        (lambda x: fg.shard(1.0, rows=2), UsageError, "shard(float32[]): rows=2", "a scalar has no rows"),
         (
             lambda x: fg.random.uniform((2,), dtype="int32"),
             UsageError,
