@@ -16,7 +16,7 @@ JOBS = "linear logistic mlp_small mlp_wide three_loops memory small_steps miniba
 JOBS += "processes cluster_step out_of_core lowering simulated".split()
 FEW = {
     "memory": "memory_linear,memory_mlp_small",
-    "cluster_step": "cluster_steps,no_ops",
+    "cluster_step": "cluster_steps",
     "lowering": "lowering_10,planning_10000",
     "simulated": "simulated_64_10",
 }

@@ -173,12 +173,12 @@ def test_an_example_prints_what_it_should(path: Path, tmp_path: Path) -> None:
 
 
 def exact(table: list[str]) -> list[list[str]]:
-    """What is alike on all machines of a table: names of stages, tasks, operations, peaks of megabytes, and notes.
+    """What is alike on all machines of a table: names of stages, tasks, operations, notes, and the peak of the total.
 
-    Fewer bytes are those of kernels, in which the path of the example stands.
+    Other bytes may be those of kernels, in which the path of the example stands.
     """
     wide = [re.split("  +", line) for line in table if "predicted roughly" not in line]
-    return [[*cells[:3], *(one for one in cells[4:5] if one.endswith(("MB", "GB")))] for cells in wide]
+    return [[*cells[:3], *(cells[4:5] if cells[0] == "total" else [])] for cells in wide]
 
 
 # What TensorFlow 2 calls by these names too.
