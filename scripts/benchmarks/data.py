@@ -148,7 +148,7 @@ def no_ops(steps: int) -> Data:
     return replace(mlp(8, 1, "tanh"), steps=steps)
 
 
-no_ops_chain = no_ops
+no_ops_chain = no_ops_pairs = no_ops
 
 
 def lowering(shards: int) -> Data:

@@ -289,6 +289,14 @@ CLUSTER_STEP = (
         {"steps": 200},
         unit=MILLISECONDS,
     ),
+    Case(
+        "no_ops_pairs",
+        "two tasks that do nothing, each after both of the pair before it, {steps:,} pairs: one pair",
+        "no_ops_pairs",
+        ("flowgraph",),
+        {"steps": 200},
+        unit=MILLISECONDS,
+    ),
 )
 OUT_OF_CORE = tuple(
     Case(

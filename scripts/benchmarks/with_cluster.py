@@ -129,6 +129,28 @@ def no_ops_chain(data: Data, threads: int) -> Run:
     return run
 
 
+def no_ops_pairs(data: Data, threads: int) -> Run:
+    """Pairs of tasks that do nothing, each on a worker of its own: they wait for one another as shards of steps do."""
+    from dask import annotate
+    from dask.task_spec import Task, TaskRef
+
+    client = start(threads)
+    workers = list(client.nthreads())
+
+    def run() -> Results:
+        name = f"no-op-{new_token()}"
+        graph: dict[Any, Any] = {}
+        for step in range(data.steps):
+            before = [TaskRef((name, step - 1, one)) for one in range(threads)] if step else []
+            for shard in range(threads):
+                graph[name, step, shard] = Task((name, step, shard), _nothing, *before)
+        with annotate(workers=lambda key: [workers[key[2]]], allow_other_workers=True):
+            client.get(graph, [(name, data.steps - 1, shard) for shard in range(threads)])
+        return {}
+
+    return run
+
+
 def _nothing(*given: Any) -> None:
     return None
 

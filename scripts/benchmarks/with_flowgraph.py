@@ -19,6 +19,7 @@ from .with_cluster import (  # noqa: F401  # works of its own, in a file of thei
     lowering,
     no_ops,
     no_ops_chain,
+    no_ops_pairs,
     planning,
     processes,
     simulated,
