@@ -259,23 +259,20 @@ class Graph:
         outputs = tuple([new[node] for node in self.outputs])
         return self if outputs == self.outputs else self.with_outputs(outputs)
 
-    def check(self) -> Graph:
-        """This graph, after every node's type was worked out again and compared: for when passes are done.
+    def check(self, checked: set[Node] | None = None) -> Graph:
+        """This graph, after every node's type was worked out again and compared: passes are followed by it.
 
+        `checked` has the nodes of which that was done before, for nodes never change; it gets those of this graph.
         Raises AssertionError, for a mistake in a pass is ours and not the user's.
         """
-        known = set(self.inputs)
+        known, checked = set(self.inputs), set() if checked is None else checked
         assert len(known) == len(self.inputs), "an input is listed twice"
         for node in self.nodes():
             if node.is_leaf:
                 assert node in known, f"{node} is a leaf of the graph but not among its inputs"
-                continue
-            operands = operand_types(node.op, node.inputs, node.attrs)
-            inferred = infer(node.op, operands, node.attrs)
-            assert inferred.types == node.types, f"{node}: recorded as {node.types}, but is {inferred.types}"
-            assert inferred.attrs == node.attrs, f"{node}: attributes {node.attrs} are not canonical"
-            for operand, dtype in zip(operands, inferred.casts, strict=True):
-                assert operand.dtype == dtype, f"{node}: takes {dtype}, operand is {operand}"
+            elif node not in checked:
+                _check_types(node)
+                checked.add(node)
         return self
 
     def text(self) -> str:
@@ -293,6 +290,15 @@ class Graph:
             lines.append(f"{names[node]}: {', '.join(map(str, node.types))} = {node.op.name}({', '.join(words)})")
         lines.append(f"return {', '.join(names[node] for node in self.outputs)}")
         return "\n".join(lines)
+
+
+def _check_types(node: Node) -> None:
+    operands = operand_types(node.op, node.inputs, node.attrs)
+    inferred = infer(node.op, operands, node.attrs)
+    assert inferred.types == node.types, f"{node}: recorded as {node.types}, but is {inferred.types}"
+    assert inferred.attrs == node.attrs, f"{node}: attributes {node.attrs} are not canonical"
+    for operand, dtype in zip(operands, inferred.casts, strict=True):
+        assert operand.dtype == dtype, f"{node}: takes {dtype}, operand is {operand}"
 
 
 def structure(graph: Graph) -> Hashable:

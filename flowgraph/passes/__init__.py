@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowgraph.graph import Graph
+from flowgraph.graph import Graph, Node
 from flowgraph.ops.body import Body
 from flowgraph.passes.bodies import inside, prune
 from flowgraph.passes.cull import cull
@@ -21,8 +21,7 @@ def optimise(graph: Graph) -> Graph:
     Folding comes again after `simplify`, whose rules bring scalars together.
     """
     bodies = any(isinstance(value, Body) for node in graph for _, value in node.attrs)
+    checked: set[Node] = set()
     for one in (cull, *([prune] if bodies else []), share, fold, simplify, hoist, fold, share):
-        graph = one(graph)
-    if bodies:
-        graph = inside(graph, optimise)
-    return graph.check()
+        graph = one(graph).check(checked)
+    return inside(graph, optimise).check(checked) if bodies else graph
