@@ -320,15 +320,18 @@ def check_gradient(sample: Sample) -> bool:
         assert g.type == x.type, f"{sample}: the gradient of {x.type} is {g.type}"
     graph = graph_of([total.node, slope.node, bend.node], leaves).check()
 
-    def at(step: float, direction: Sequence[Array]) -> Array:
-        moved = list(arrays)
-        for number, along in zip(places, direction, strict=True):
-            moved[number] = arrays[number] + step * along
-        return np.array(interpret(graph, values_of(graph, [*moved, *extra])))
+    def change(node: Node, direction: Sequence[Array]) -> Any:
+        own, h = graph_of([node], leaves), 1e-5
+        values = []
+        for step in (h, -h):
+            moved = list(arrays)
+            for number, along in zip(places, direction, strict=True):
+                moved[number] = arrays[number] + step * along
+            values += interpret(own, values_of(own, [*moved, *extra]))
+        return (values[0] - values[1]) / (2 * h)
 
-    here, h = at(0.0, first_values), 1e-5
-    by_first = (at(h, first_values) - at(-h, first_values))[0] / (2 * h)
-    by_second = (at(h, second_values) - at(-h, second_values))[1] / (2 * h)
+    here = interpret(graph, values_of(graph, [*arrays, *extra]))
+    by_first, by_second = change(total.node, first_values), change(slope.node, second_values)
     np.testing.assert_allclose(here[1], by_first, rtol=1e-6, atol=1e-7, err_msg=f"{sample}: gradient")
     np.testing.assert_allclose(here[2], by_second, rtol=1e-6, atol=1e-7, err_msg=f"{sample}: second derivative")
     feeds = values_of(graph, [*arrays, *extra])

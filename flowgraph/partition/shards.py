@@ -43,6 +43,8 @@ def cut_rows(rows: int, unit: int, wish: int | Sequence[int]) -> tuple[tuple[int
 
     >>> cut_rows(100, 8, 3)
     ((0, 32), (32, 72), (72, 100))
+    >>> cut_rows(49, 16, (32, 17))  # where a wished edge lies on a multiple, it is kept
+    ((0, 32), (32, 49))
     """
     units = -(-rows // unit)
     if isinstance(wish, int):
@@ -50,7 +52,7 @@ def cut_rows(rows: int, unit: int, wish: int | Sequence[int]) -> tuple[tuple[int
         slack = 0.05 * units / wish
     else:
         total = max(sum(wish), 1)
-        ideal = [units * before / total for before in accumulate(wish, initial=0)]
+        ideal = [rows * before / (total * unit) for before in accumulate(wish, initial=0)]
         slack = 0.0
     marks = [_roundest(mark, slack) for mark in ideal]
     marks[0], marks[-1] = 0, units
