@@ -119,8 +119,11 @@ class Lowering(Tasks):
 
     def together(self, values: Sequence[Any]) -> Result:
         """Where the values of tasks' arguments are found as one list: one result, of which the caller is told once."""
-        own = self.spec.List(*[self.homes.get(one, one) if isinstance(one, Along) else one for one in values])
-        return Result((self.task(self.key("history", 0), whole_of, own),))
+        return Result((self.task(self.key("history", 0), whole_of, self.spec.List(*map(self._at, values))),))
+
+    def _at(self, value: Any) -> Any:
+        """An argument of tasks; of a result that shards took along, where it is since then."""
+        return self.homes.get(value, value) if isinstance(value, Along) else value
 
     def shares(self, meshes: Collection[str]) -> dict[str, int]:
         """For the tasks of loops over `meshes` that read files or arrays: into how many shards each loop is cut.
@@ -190,8 +193,7 @@ class Lowering(Tasks):
                 self.values[node] = self.spec.TaskRef(self._joined_rows(node, self.state_rows[node], key))
             else:
                 self.values[node] = self._given(node, self.sources[node])
-        found = self.values[node]
-        return self.homes.get(found, found) if isinstance(found, Along) else found
+        return self._at(self.values[node])
 
     def _computed(self, node: Node) -> Any:
         """A whole value that a task of this step computes: picked by a task of its own, or by each that takes it."""

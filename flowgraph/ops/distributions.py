@@ -18,7 +18,16 @@ from flowgraph.errors import DTypeError, GradientError, ShapeError
 from flowgraph.op import Op, define
 from flowgraph.ops.create import zeros_like
 from flowgraph.ops.elementwise import log
-from flowgraph.ops.random import KEY_TYPE, inverse_normal, key_of, uniform, words
+from flowgraph.ops.random import (
+    KEY_TYPE,
+    in_dtype,
+    inverse_normal,
+    key_of,
+    moved,
+    real_dtype_of,
+    uniform,
+    words,
+)
 from flowgraph.ops.rules import common_float, real_float
 from flowgraph.ops.scipy_kernels import gamma_slope
 from flowgraph.ops.shape import checked_shape, factor_names
@@ -35,13 +44,6 @@ def _fractions(key: Array, shape: Any, at: Any, stream: int) -> Array:
     """The middles of 2**53 intervals in (0, 1)."""
     result: Array = ((words(key, shape, at, stream) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
     return result
-
-
-def _real(dtype: Any, what: str) -> np.dtype[Any]:
-    kind = as_dtype(dtype)
-    if kind.kind != "f":
-        raise DTypeError(f"{what} of dtype {kind}", "they are real", "Use float32 or float64.")
-    return kind
 
 
 # truncated normal
@@ -80,9 +82,9 @@ def truncated_normal(shape: Any, mean: Any = 0, stddev: Any = 1, dtype: Any = np
     >>> bool(abs(fg.random.truncated_normal([100], seed=1).numpy()).max() <= 2)
     True
     """
-    kind = _real(dtype, "truncated normal numbers")
+    kind = real_dtype_of(dtype, "truncated normal numbers")
     drawn = apply(truncated_op, (key_of(seed),), {"shape": checked_shape(freeze(shape)), "dtype": kind})
-    return drawn * convert(stddev, kind).astype(kind) + convert(mean, kind).astype(kind)  # type: ignore[no-any-return]
+    return moved(drawn, mean, stddev)
 
 
 def bernoulli(shape: Any, p: Any = 0.5, dtype: Any = np.int32, seed: Any = None) -> Tensor:
@@ -353,9 +355,9 @@ def gamma(shape: Any, alpha: Any, beta: Any = None, dtype: Any = np.float32, see
     >>> fg.random.gamma([5], alpha=[0.5, 2.0], seed=1).shape
     (5, 2)
     """
-    kind = _real(dtype, "gamma numbers")
-    a = convert(alpha, kind).astype(kind)
-    b = None if beta is None else convert(beta, kind).astype(kind)
+    kind = real_dtype_of(dtype, "gamma numbers")
+    a = in_dtype(alpha, kind)
+    b = None if beta is None else in_dtype(beta, kind)
     a = a if b is None else a + zeros_like(b)
     drawn = apply(gamma_op, (key_of(seed), a), {"shape": _whole_shape(shape, a), "dtype": kind})
     return drawn if b is None else drawn / b  # type: ignore[no-any-return]

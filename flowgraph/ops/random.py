@@ -209,6 +209,24 @@ def key_of(seed: Any) -> Tensor:
     return tensor_of(make_input(KEY_TYPE, "key", value=next_key(seed)))
 
 
+def real_dtype_of(dtype: Any, what: str) -> np.dtype[Any]:
+    """`dtype`; raises DTypeError where numbers of it are not real."""
+    kind = as_dtype(dtype)
+    if kind.kind != "f":
+        raise DTypeError(f"{what} of dtype {kind}", "they are real", "Use float32 or float64.")
+    return kind
+
+
+def in_dtype(value: Any, dtype: np.dtype[Any]) -> Tensor:
+    """`value` as a tensor of `dtype`; a Python number is not rounded to another one first."""
+    return convert(value, dtype).astype(dtype)
+
+
+def moved(drawn: Tensor, mean: Any, stddev: Any) -> Tensor:
+    """Numbers that were `drawn` about 0, with another mean and so many times as wide."""
+    return drawn * in_dtype(stddev, drawn.dtype) + in_dtype(mean, drawn.dtype)
+
+
 def uniform(shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = np.float32, seed: Any = None) -> Tensor:
     """Random numbers of `shape`, uniform in [minval, maxval); integers where `dtype` is one.
 
@@ -232,7 +250,7 @@ def uniform(shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = np.flo
     top = 1 if maxval is None else maxval
     if isinstance(minval, int | float) and isinstance(top, int | float) and (minval, top) == (0, 1):
         return drawn  # type: ignore[no-any-return]
-    low, high = (convert(one, kind).astype(kind) for one in (minval, top))
+    low, high = (in_dtype(one, kind) for one in (minval, top))
     return drawn * (high - low) + low  # type: ignore[no-any-return]
 
 
@@ -257,8 +275,6 @@ def normal(shape: Any, mean: Any = 0, stddev: Any = 1, dtype: Any = np.float32, 
     >>> bool(fg.random.normal([3], seed=1).numpy().tolist() == fg.random.normal([3], seed=1).numpy().tolist())
     True
     """
-    kind = as_dtype(dtype)
-    if kind.kind != "f":
-        raise DTypeError(f"normal numbers of dtype {kind}", "they are real", "Use float32 or float64.")
+    kind = real_dtype_of(dtype, "normal numbers")
     drawn = apply(normal_op, (key_of(seed),), {"shape": checked_shape(freeze(shape)), "dtype": kind})
-    return drawn * convert(stddev, kind).astype(kind) + convert(mean, kind).astype(kind)  # type: ignore[no-any-return]
+    return moved(drawn, mean, stddev)
