@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from flowgraph.context import ACTIVE, Hooks, user_line
+from flowgraph.attrs import told_apart
+from flowgraph.context import ACTIVE, Hooks, user_place
 from flowgraph.errors import DTypeError, FlowgraphError, UsageError
 from flowgraph.graph import ITEM, Node, make_input, make_node
 from flowgraph.leaves import leaf_of, scalar, scalar_array
-from flowgraph.op import OPS, Op, infer
+from flowgraph.op import OPS, Op, inferred
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import promote, promote_scalar, python_dtype, tensor_type
 
@@ -109,10 +110,10 @@ def apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args = args[:count]
     label = kwargs.pop("name", None) if kwargs and "name" not in names else None
     nodes = _operands(op, args)
-    given = tuple([(name, freeze(value)) for name, value in kwargs.items()]) if kwargs else ()
-    where = user_line()
+    given = told_apart(tuple([(name, freeze(value)) for name, value in kwargs.items()])) if kwargs else ()
+    where = user_place()
     try:
-        inferred = infer(op, tuple([node.types[0] for node in nodes]), given)
+        known = inferred(op, tuple([node.types[0] for node in nodes]), given)
     except FlowgraphError as error:
         types = ", ".join(str(node.type) for node in nodes)
         error.asked = f"{op.name}({types}): {error.asked}"
@@ -120,10 +121,9 @@ def apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     except TypeError as error:  # an attribute that can not be hashed, iterated over, compared
         types = ", ".join(str(node.type) for node in nodes)
         raise UsageError(f"{op.name}({types}) with {kwargs}", str(error), f"See help({op.name}).") from error
-    for index, (node, dtype) in enumerate(zip(nodes, inferred.casts, strict=True)):
-        if node.types[0].dtype != dtype:
-            nodes[index] = cast_node(node, dtype)
-    node = Node(op, tuple(nodes), inferred.attrs, inferred.types, where, inferred)
+    for index, dtype in known.casts:
+        nodes[index] = cast_node(nodes[index], dtype)
+    node = Node(op, tuple(nodes), known.attrs, known.types, where, known)
     if ACTIVE.tapes:
         record(node)
     elif node.symbolic:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flowgraph import run
-from flowgraph.context import Hooks
+from flowgraph.context import Hooks, line_of
 from flowgraph.eager import BINDINGS, compiled, cone, evaluate, recomputes
 from flowgraph.errors import UsageError
 from flowgraph.graph import INPUT, ITEM, Graph, Node, make_input, structure
@@ -47,9 +47,14 @@ _TOKENS: weakref.WeakKeyDictionary[Node, Any] = weakref.WeakKeyDictionary()
 
 
 class Place(NamedTuple):
-    """The file of a user's line, in the place of its code object, which can not be pickled."""
+    """The file and line of the user's, in the place of a code object, which can not be pickled."""
 
     co_filename: str
+    co_firstlineno: int
+
+    def co_lines(self) -> tuple[()]:
+        """The lines of instructions, of which there are none."""
+        return ()
 
 
 class Step(NamedTuple):
@@ -124,7 +129,7 @@ def _recipe(node: Node, workers: int, shared_disk: bool) -> tuple[Recipe, list[D
                 value = value.at(())
             leaves.append((key_of(one)[0], _mobile(one, value, shared_disk)))
         else:
-            where = None if one.where is None else (Place(one.where[0].co_filename), one.where[1])
+            where = None if one.where is None else (Place(one.where[0].co_filename, line_of(one.where)), 0)
             steps.append(Step(one.op, one.attrs, tuple(number[i] for i in one.inputs), one.types, where))
     return Recipe(tuple(steps), tuple(leaves), workers), sources
 

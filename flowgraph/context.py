@@ -96,7 +96,7 @@ class _Active(threading.local):
         self.tapes: list[Any] = list(self.outermost)
         """What is told of every new node: gradient tapes that record, and the deferred graph that is being built."""
         self.where: tuple[CodeType, int] | None = None
-        """The line to note for new nodes in place of the caller's."""
+        """The place to note for new nodes in place of the caller's."""
         self.lane: tuple[tuple[str, int], ...] = ()
         """The lane of new nodes: the stage of a pipeline that is being written."""
         self.traces: list[Any] = list(self.outermost)
@@ -121,14 +121,17 @@ _OURS: dict[CodeType, bool] = {}
 """For each code object met: whether it is flowgraph's. Frames are walked for every node, so this must be quick."""
 
 
-def user_line() -> Any:
-    """The code object and line of the innermost caller outside flowgraph.
+def user_place() -> Any:
+    """The place of the innermost caller outside flowgraph: a code object, and the offset of an instruction in it.
 
-    While gradients are made it is the line of the operation whose gradient it is.
+    While gradients are made it is that of the operation whose gradient it is. To find the line of an offset takes time
+    that grows with the length of the user's function, so that is left to `describe_line`. It is called by a function
+    that only flowgraph calls, so the search begins behind those two.
     """
-    if ACTIVE.where is not None:
-        return ACTIVE.where
-    frame: FrameType | None = sys._getframe(2)
+    where = ACTIVE.where
+    if where is not None:
+        return where
+    frame: FrameType | None = sys._getframe(3)
     while frame is not None:
         code = frame.f_code
         ours = _OURS.get(code)
@@ -138,11 +141,21 @@ def user_line() -> Any:
                 _OURS.clear()
             _OURS[code] = ours
         if not ours:
-            return (code, frame.f_lineno) if not ACTIVE.lane else Origin(code, frame.f_lineno, ACTIVE.lane)
+            lane = ACTIVE.lane
+            return Origin(code, frame.f_lasti, lane) if lane else (code, frame.f_lasti)
         frame = frame.f_back
     return None
 
 
+def line_of(where: tuple[Any, ...]) -> int:
+    """The number of the line of a node's origin."""
+    code, offset = where[:2]
+    for start, stop, line in code.co_lines():
+        if start <= offset < stop and line is not None:
+            return int(line)
+    return int(code.co_firstlineno)
+
+
 def describe_line(where: tuple[Any, ...] | None) -> str:
     """`file:line` of a node's origin, for messages."""
-    return f"{where[0].co_filename}:{where[1]}" if where and where[0] is not None else "(unknown line)"
+    return f"{where[0].co_filename}:{line_of(where)}" if where and where[0] is not None else "(unknown line)"

@@ -27,6 +27,12 @@ class Node:
     """
 
     owner: Any
+    symbolic: bool
+    """Whether the value depends on an input that is fed when a program runs."""
+    depth: int
+    """How many operations lie between this node and the nearest known values."""
+    since: int
+    """The place of the oldest node that this one depends on in the order in which nodes were made (`serial`)."""
 
     __slots__ = (
         "__weakref__", "_inferred", "attrs", "depth", "handle", "inputs", "memo", "op", "owner", "serial", "since",
@@ -51,24 +57,21 @@ class Node:
         """The type of each result."""
         self._inferred = inferred
         self.where = where
-        """(code object, line number) of the user's line that made the node, or None."""
+        """(code object, offset of the instruction) of the user's call that made the node, or None."""
         self.memo: Any = None
         """The value, where it is known: for leaves, and after a run for nodes that a user holds. Walks stop here."""
         self.handle: Any = None
         """A weak reference to the user's Tensor, or None; of a node with several results, one to the item of each."""
-        self.symbolic = False
-        """Whether the value depends on an input that is fed when a program runs."""
-        self.depth = 0
-        """How many operations lie between this node and the nearest known values."""
-        self.serial = self.since = _count()
-        """The place in the order in which nodes were made, and that of the oldest node that this one depends on."""
+        symbolic, depth, since = False, 0, _count()
+        self.serial = since
         for one in inputs:
-            if one.since < self.since:  # noqa: PLR1730  (a call of min takes four times as long)
-                self.since = one.since
+            if one.since < since:  # noqa: PLR1730  (a call of min takes four times as long)
+                since = one.since
             if one.symbolic:
-                self.symbolic = True
-            if one.depth >= self.depth and one.memo is None:
-                self.depth = one.depth + 1
+                symbolic = True
+            if one.depth >= depth and one.memo is None:
+                depth = one.depth + 1
+        self.symbolic, self.depth, self.since = symbolic, depth, since
 
     @property
     def type(self) -> TensorType:
@@ -125,13 +128,13 @@ STAGE = "stage"
 
 
 class Origin(NamedTuple):
-    """Where a node comes from, and where it is to go: a tuple (code, line) that has a lane as well.
+    """Where a node comes from, and where it is to go: a tuple (code, offset) that has a lane as well.
 
     Most nodes belong to no lane and have the plain tuple.
     """
 
     code: CodeType | None
-    line: int
+    offset: int
     lane: tuple[tuple[str, int], ...]
     """(axis, number) for each logical axis that the node is a piece of, and ("stage", number) of a pipeline."""
 
@@ -144,8 +147,8 @@ def lane_of(node: Node) -> tuple[tuple[str, int], ...]:
 
 def in_lane(where: Any, name: str, number: int) -> Origin:
     """The origin `where`, with a further place in a lane."""
-    code, line, *lanes = where if where is not None else (None, 0)
-    return Origin(code, line, (*(lanes[0] if lanes else ()), (name, number)))
+    code, offset, *lanes = where if where is not None else (None, 0)
+    return Origin(code, offset, (*(lanes[0] if lanes else ()), (name, number)))
 
 
 def made_by(node: Node) -> Node:
@@ -297,8 +300,8 @@ def _check_types(node: Node) -> None:
     inferred = infer(node.op, operands, node.attrs)
     assert inferred.types == node.types, f"{node}: recorded as {node.types}, but is {inferred.types}"
     assert inferred.attrs == node.attrs, f"{node}: attributes {node.attrs} are not canonical"
-    for operand, dtype in zip(operands, inferred.casts, strict=True):
-        assert operand.dtype == dtype, f"{node}: takes {dtype}, operand is {operand}"
+    for number, dtype in inferred.casts:
+        raise AssertionError(f"{node}: takes {dtype}, operand is {operands[number]}")
 
 
 def structure(graph: Graph) -> Hashable:

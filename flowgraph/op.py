@@ -76,8 +76,8 @@ class Inferred(NamedTuple):
 
     attrs: Attrs
     """The attributes in canonical form, sorted by name."""
-    casts: tuple[np.dtype[Any], ...]
-    """The dtype that each operand must have; the caller casts what differs."""
+    casts: tuple[tuple[int, np.dtype[Any]], ...]
+    """(number, dtype) of each operand that must be cast to that dtype by the caller."""
     types: Types
     """The type of each result."""
     binding: Binding
@@ -285,11 +285,12 @@ def infer(op: Op, types: Types, given: Attrs) -> Inferred:
 
     Raises ShapeError, DTypeError or UsageError for operands that do not fit.
     """
-    return _inferred(op, types, told_apart(given))
+    return inferred(op, types, told_apart(given))
 
 
 @lru_cache(maxsize=65_536)
-def _inferred(op: Op, types: Types, given: Attrs) -> Inferred:
+def inferred(op: Op, types: Types, given: Attrs) -> Inferred:
+    """`infer` for attributes that went through `told_apart`."""
     attrs = dict(given)
     if op.attrs is not None:
         try:
@@ -310,7 +311,8 @@ def _inferred(op: Op, types: Types, given: Attrs) -> Inferred:
     if len(dtypes) < len(binding.shapes):
         dtypes = dtypes * len(binding.shapes)
     results = tuple(tensor_type(shape, dtype) for shape, dtype in zip(binding.shapes, dtypes, strict=True))
-    return Inferred(told_apart(tuple(sorted(attrs.items()))), casts, results, binding, rule.sizes_only)
+    differing = tuple((n, dtype) for n, dtype in enumerate(casts) if types[n].dtype != dtype)
+    return Inferred(told_apart(tuple(sorted(attrs.items()))), differing, results, binding, rule.sizes_only)
 
 
 @cache

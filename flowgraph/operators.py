@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from flowgraph.errors import DTypeError, ShapeError
-from flowgraph.op import OPS
+from flowgraph.op import OPS, Op
 
 T = TypeVar("T")
 
@@ -23,7 +23,9 @@ def _is_operand(value: Any) -> bool:
 
 def _left(name: str, x: T, y: Any) -> T:
     """The op `name` of x and y; what can not become a tensor is left to its own class."""
-    return OPS[name](x, y) if _is_operand(y) else NotImplemented
+    if type(y) is type(x) or _is_operand(y):
+        return Op.apply(OPS[name], (x, y), {})  # type: ignore[no-any-return]
+    return NotImplemented  # type: ignore[no-any-return]
 
 
 def _right(name: str, x: T, y: Any) -> T:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import weakref
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class Tensor(Operators):
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        node.handle = weakref.ref(self)
+        node.handle = ref(self)
 
     # What is known without computing.
 

@@ -27,6 +27,7 @@ from jobs import JOBS, LAYOUTS, ROWS, X, Y, bits, linear, uneven
 
 import flowgraph as fg
 from flowgraph import eager, errors, lower, machine, program, run, schedule, sources
+from flowgraph.context import describe_line
 from flowgraph.graph import Graph, Node
 from flowgraph.sources import files
 
@@ -321,7 +322,8 @@ def failing() -> Iterator[Any]:
 
 
 def check_error(tensor: Any, **where: Any) -> None:
-    line = f"{__file__}:{tensor.node.where[1]}"
+    line = describe_line(tensor.node.where)
+    assert re.fullmatch(rf"{re.escape(__file__)}:\d+", line)
     with pytest.raises(errors.RunError) as caught:
         bits((tensor,), **where)
     assert f"to compute failing (float32[rows, 5]), made at {line}" in caught.value.asked

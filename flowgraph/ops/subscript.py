@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flowgraph.apply import convert, recorded, together
-from flowgraph.context import Hooks, user_line
+from flowgraph.context import Hooks, user_place
 from flowgraph.errors import BoundsError, DTypeError, FlowgraphError, ShapeError, UsageError
 from flowgraph.graph import Node
 from flowgraph.leaves import as_array, scalar
@@ -194,7 +194,7 @@ def _known_part(x: Tensor, words: tuple[Any, ...]) -> Tensor:
     The node remembers its operand, whose memory it holds.
     """
     inferred, numbers = _plain(x.node.types[0], words)
-    node = recorded(Node(getitem, (x.node,), inferred.attrs, inferred.types, user_line()))
+    node = recorded(Node(getitem, (x.node,), inferred.attrs, inferred.types, user_place()))
     node.memo, node.depth = np.asarray(x.node.memo[numbers]), 0
     return Tensor(node)
 

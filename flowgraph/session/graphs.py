@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from flowgraph.apply import apply
-from flowgraph.context import ACTIVE, describe_line, user_line
+from flowgraph.context import ACTIVE, describe_line, user_place
 from flowgraph.eager import Cache, evaluate
 from flowgraph.errors import UsageError
 from flowgraph.graph import ITEM, Node
@@ -139,7 +139,7 @@ class Graph:
     def adopt(self, leaf: Node, kind: str) -> Operation:
         """The operation of a leaf that was made for this graph."""
         leaf.symbolic = True
-        leaf.where = user_line()
+        leaf.where = user_place()
         return self.add(kind, leaf)
 
     def add(
