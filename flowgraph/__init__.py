@@ -76,6 +76,7 @@ from flowgraph.ops.trig import *
 from flowgraph.reverse import (
     ForwardAccumulator as ForwardAccumulator,
     GradientTape as GradientTape,
+    UnconnectedGradients as UnconnectedGradients,
     grad as grad,
     gradient as gradient,
     hessian as hessian,

@@ -39,6 +39,7 @@ from flowgraph.ops.norms import (
 from flowgraph.ops.solvers import (
     SlogdetResult,
     det,
+    expm,
     inv,
     matrix_power,
     slogdet,
@@ -61,6 +62,7 @@ __all__ = [
     "diagonal",
     "eigh",
     "eigvalsh",
+    "expm",
     "einsum",
     "inner",
     "inv",

@@ -22,6 +22,7 @@ from flowgraph.ops.normalisation import (
     sigmoid_cross_entropy_with_logits,
     softmax_cross_entropy_with_logits,
     sparse_softmax_cross_entropy_with_logits,
+    weighted_cross_entropy_with_logits,
 )
 from flowgraph.spellings import lookups
 
@@ -45,6 +46,7 @@ __all__ = [
     "sigmoid_cross_entropy_with_logits",
     "softmax_cross_entropy_with_logits",
     "sparse_softmax_cross_entropy_with_logits",
+    "weighted_cross_entropy_with_logits",
 ]
 
 __getattr__, __dir__ = lookups(__name__)

@@ -12,6 +12,7 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "real": np.real,
     "imag": np.imag,
     "angle": np.angle,
+    "complex": lambda x, y: x + 1j * y,
     "round": np.round,
     "expm1": np.expm1,
     "floor_divide": np.floor_divide,

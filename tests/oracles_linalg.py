@@ -57,6 +57,18 @@ def solve(x: Any, y: Any) -> Any:
     return np.linalg.inv(x) @ y
 
 
+def expm(x: Any) -> Any:
+    """By the series, of a matrix so small that few terms do, squared again."""
+    small, term = x / 2**8, np.broadcast_to(np.eye(x.shape[-1]), x.shape)
+    total = term.copy()
+    for k in range(1, 15):
+        term = term @ small / k
+        total += term
+    for _ in range(8):
+        total = total @ total
+    return total
+
+
 ORACLES: dict[str, Callable[..., Any]] = {
     "diagonal": lambda x, offset=0: np.diagonal(x, offset, -2, -1),
     "put_diagonal": put_diagonal,
@@ -74,6 +86,7 @@ ORACLES: dict[str, Callable[..., Any]] = {
     ),
     "pinv": lambda x, rtol=None: np.linalg.pinv(x, rcond=1e-15 if rtol is None else rtol),
     "cholesky": cholesky,
+    "expm": expm,
     "eigh": lambda x: tuple(np.linalg.eigh(x)),
     "eigvalsh": lambda x: np.linalg.eigvals(x).real if not x.size else np.sort(np.linalg.eigvals(x).real, axis=-1),
     "qr": lambda x, mode="reduced": tuple(np.linalg.qr(x, mode)),

@@ -89,7 +89,7 @@ def check_gradient(sample: walk.Sample) -> None:
     if out.dtype.kind not in "fc":
         return
     weights = [drawn(out.shape)]
-    grads = fg.gradient(loss_of([out], weights), xs, unconnected="zero")
+    grads = fg.gradient(loss_of([out], weights), xs, unconnected_gradients="zero")
     directions = [drawn(one.shape) for one in arrays]
     for grad, x in zip(grads, xs, strict=True):
         assert grad.type == x.type
@@ -100,15 +100,17 @@ def check_gradient(sample: walk.Sample) -> None:
 
     def slope_at(step: complex) -> float:
         moved = [fg.constant(one + step * way) for one, way in zip(arrays, directions, strict=True)]
-        found = fg.gradient(loss_of([sample.op(*moved, **sample.attrs)], weights), moved, unconnected="zero")
+        found = fg.gradient(loss_of([sample.op(*moved, **sample.attrs)], weights), moved, unconnected_gradients="zero")
         return float(loss_of(found, directions))
 
     h = 1e-6
     slope = loss_of(grads, directions)
     np.testing.assert_allclose(float(slope), (value(h) - value(-h)) / (2 * h), rtol=1e-6, atol=1e-6)
     xs = [fg.constant(one) for one in arrays]
-    slope = loss_of(fg.gradient(loss_of([sample.op(*xs, **sample.attrs)], weights), xs, unconnected="zero"), directions)
-    bend = loss_of(fg.gradient(slope, xs, unconnected="zero"), directions)
+    slope = loss_of(
+        fg.gradient(loss_of([sample.op(*xs, **sample.attrs)], weights), xs, unconnected_gradients="zero"), directions
+    )
+    bend = loss_of(fg.gradient(slope, xs, unconnected_gradients="zero"), directions)
     np.testing.assert_allclose(float(bend), (slope_at(h) - slope_at(-h)) / (2 * h), rtol=1e-5, atol=1e-5)
 
 
@@ -322,3 +324,13 @@ def test_a_number_of_numpy_keeps_its_dtype_where_it_stands_alone() -> None:
     assert fg.grad(lambda x: x * x)(np.float64(2.0)).dtype == np.float64
     assert fg.exp(np.float64(1.0)).dtype == np.float64
     assert (fg.constant([1.0]) * np.float64(2.0)).dtype == np.float32  # beside a tensor it is weak, as Python's are
+
+
+def test_a_complex_number_of_parts() -> None:
+    x, y = fg.constant([1.0, np.inf]), fg.constant([np.inf, 2.0])
+    assert fg.complex(x, y).tolist() == [complex(1, np.inf), complex(np.inf, 2)]
+    assert fg.complex(1, np.float64(2)).dtype == np.complex128
+    slopes = fg.grad(lambda x, y: fg.sum(fg.abs(fg.complex(x, y))), argnums=(0, 1))(3.0, np.array([4.0, 0.0]))
+    assert [one.tolist() for one in slopes] == [pytest.approx(1.6), pytest.approx([0.8, 0.0])]
+    with pytest.raises(DTypeError, match="complex itself"):
+        fg.complex(1j, 2.0)

@@ -84,6 +84,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
     "pinv wide": (lambda z: part(la.pinv(z)), (2, 4)),
     "lstsq": (lambda z: part(la.lstsq(z, fg.square(z))), (4, 2)),
     "lstsq l2": (lambda z: part(la.lstsq(z, fg.square(z), 0.5)), (2, 4)),
+    "expm": (lambda z: part(la.expm(z)), (3, 3)),
     "norm": (lambda z: fg.norm(z) ** 3, (3, 2)),
     "norm 3": (lambda z: fg.sum(la.vector_norm(z, axis=0, ord=3)), (3, 2)),
     "norm nuc": (lambda z: la.matrix_norm(z, ord="nuc") ** 2, (3, 2)),

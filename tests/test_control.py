@@ -89,7 +89,7 @@ def test_branches_read_variables_and_have_their_gradients() -> None:
     def slopes(x: Any) -> Any:
         with fg.GradientTape() as tape:
             y = fg.cond(x > 0, lambda: v * v * x, lambda: w * x)
-        return tape.gradient(y, [v, w], unconnected="zero")
+        return tape.gradient(y, [v, w], unconnected_gradients="zero")
 
     close(slopes(fg.constant(2.0)), [12.0, 0.0], 1e-6)
     close(slopes(fg.constant(-2.0)), [0.0, -2.0], 1e-6)

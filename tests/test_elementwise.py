@@ -350,7 +350,7 @@ def test_accuracy(name: str) -> None:
 def test_gradients_of_composed_functions(name: str) -> None:
     x = fg.constant(POINTS[np.abs(POINTS) > 1e-2])
     first = fg.gradient(getattr(fg, name)(x).sum(), x)
-    second = fg.gradient(first.sum(), x, unconnected="zero")
+    second = fg.gradient(first.sum(), x, unconnected_gradients="zero")
     h = 1e-5
 
     def slope(at: Any) -> Any:
@@ -362,7 +362,7 @@ def test_gradients_of_composed_functions(name: str) -> None:
     bend = (slope(data + h) - slope(data - h)) / (2 * h)
     np.testing.assert_allclose(slope(data), wanted, rtol=1e-6, atol=1e-7)
     x = fg.constant(data)
-    second = fg.gradient(fg.gradient(getattr(fg, name)(x).sum(), x).sum(), x, unconnected="zero")
+    second = fg.gradient(fg.gradient(getattr(fg, name)(x).sum(), x).sum(), x, unconnected_gradients="zero")
     np.testing.assert_allclose(second.numpy(), bend, rtol=1e-6, atol=1e-6)
 
 

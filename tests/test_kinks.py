@@ -130,7 +130,7 @@ SECOND: list[tuple[str, Callable[..., Any], float, float]] = [
 def test_second_derivative_at_a_special_point(name: str, function: Any, point: float, wanted: float) -> None:
     x = fg.asarray(np.array(point))
     slope = fg.gradient(function(x), x)
-    bend = fg.gradient(slope, x, unconnected="zero")
+    bend = fg.gradient(slope, x, unconnected_gradients="zero")
     np.testing.assert_allclose(bend.numpy(), wanted, rtol=1e-7, atol=1e-12)
 
 

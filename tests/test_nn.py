@@ -166,6 +166,8 @@ def test_cross_entropies() -> None:
     p = 1 / (1 + np.exp(-logits))
     want = -labels * np.log(p) - (1 - labels) * np.log(1 - p)
     np.testing.assert_allclose(fg.nn.sigmoid_cross_entropy_with_logits(labels, logits), want, rtol=1e-10)
+    want -= 2 * labels * np.log(p)
+    np.testing.assert_allclose(fg.nn.weighted_cross_entropy_with_logits(labels, logits, 3.0), want, rtol=1e-10)
 
 
 def test_cross_entropies_at_the_edges() -> None:

@@ -196,7 +196,7 @@ def test_no_gradient_flows_through_approximate_ones() -> None:
         tape.watch(x)
         loss = fg.sum(fg.approximate_quantile(x, 0.5, axis=0))
     assert tape.gradient(loss, x) is None
-    assert not np.any(fg.gradient(loss, x, unconnected="zero").numpy())
+    assert not np.any(fg.gradient(loss, x, unconnected_gradients="zero").numpy())
 
 
 JOB = """

@@ -198,11 +198,13 @@ def test_unconnected_sources_have_none_or_zero() -> None:
     x, y = fg.constant([1.0, 2.0]), fg.constant([[3.0]])
     z = fg.sum(x)
     assert values(fg.gradient(z, (x, y))) == ([1.0, 1.0], None)
-    assert values(fg.gradient(z, (x, y), unconnected="zero")) == ([1.0, 1.0], [[0.0]])
+    assert values(fg.gradient(z, (x, y), unconnected_gradients="zero")) == ([1.0, 1.0], [[0.0]])
     with fg.GradientTape() as tape:
         tape.watch((x, y))
         z = fg.sum(x)
-    assert values(tape.gradient(z, {"x": x, "y": y}, unconnected="zero")) == {"x": [1.0, 1.0], "y": [[0.0]]}
+    assert values(tape.gradient(z, {"x": x, "y": y}, unconnected_gradients="zero")) == {"x": [1.0, 1.0], "y": [[0.0]]}
+    assert values(fg.gradient(z, y, unconnected_gradients=fg.UnconnectedGradients.ZERO)) == [[0.0]]
+    assert fg.gradient(z, y, unconnected_gradients=fg.UnconnectedGradients.NONE) is None
 
 
 def test_a_path_through_integers_or_conditions_carries_no_gradient() -> None:
@@ -215,7 +217,7 @@ def test_a_path_through_integers_or_conditions_carries_no_gradient() -> None:
 def test_unconnected_takes_two_words() -> None:
     x = fg.constant(1.0)
     with pytest.raises(UsageError, match="'none' or 'zero'"):
-        fg.gradient(x * x, x, unconnected="zeros")
+        fg.gradient(x * x, x, unconnected_gradients="zeros")
 
 
 def test_several_targets_are_summed() -> None:

@@ -145,6 +145,10 @@ CALLS: dict[str, tuple[Any, Any]] = {
     "cumsum": (lambda t: t.cumsum(x=X, axis=1, exclusive=True), np.cumsum(X, 1) - X),
     "in_top_k": (lambda t: t.math.in_top_k(targets=[1, 1], predictions=X, k=2), [True, False]),
     "global_norm": (lambda t: t.linalg.global_norm([X, None, X]), np.sqrt(2 * (X**2).sum())),
+    "complex": (lambda t: t.complex(X, -X), X - 1j * X),
+    "expm": (lambda t: t.linalg.expm([[0.0, 1.0], [0.0, 0.0]]), [[1.0, 1.0], [0.0, 1.0]]),
+    "euclidean": (lambda t: t.math.reduce_euclidean_norm(X, axis=1), np.sqrt((X**2).sum(1))),
+    "cholesky_solve": (lambda t: t.linalg.cholesky_solve(chol=np.linalg.cholesky(M), rhs=M @ X), X),
     "leaky": (lambda t: t.keras.activations.leaky_relu(-X, negative_slope=0.1), -0.1 * X),
 }
 

@@ -304,7 +304,7 @@ def check_gradient(sample: Sample) -> bool:
     total = sum((tensor_of(node) * constant(node.type.shape)).sum() for node in outputs)
     xs = [tensor_of(made.leaves[number]) for number in places]
     try:
-        grads = fg.gradient(total, xs, unconnected="zero")
+        grads = fg.gradient(total, xs, unconnected_gradients="zero")
     except fg.errors.GradientError:
         if sample.op.gradient is None:
             return False
@@ -312,7 +312,7 @@ def check_gradient(sample: Sample) -> bool:
     first = [constant(x.shape) for x in xs]
     first_values = extra[-len(xs) :]
     slope = sum((g * d).sum() for g, d in zip(grads, first, strict=True))
-    seconds = fg.gradient(slope, xs, unconnected="zero")
+    seconds = fg.gradient(slope, xs, unconnected_gradients="zero")
     second = [constant(x.shape) for x in xs]
     second_values = extra[-len(xs) :]
     bend = sum((g * d).sum() for g, d in zip(seconds, second, strict=True))

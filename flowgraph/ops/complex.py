@@ -18,10 +18,11 @@ from flowgraph.op import Call, define
 from flowgraph.ops import rules
 from flowgraph.ops.shape import broadcast_like
 from flowgraph.tensor import Tensor, tensor_of
-from flowgraph.types import real_dtype, tensor_type
+from flowgraph.types import promote, real_dtype, tensor_type
 
 __all__ = [
     "angle",
+    "complex",
     "conj",
     "imag",
     "real",
@@ -91,6 +92,29 @@ angle = define(
     flops=25,
     samples=lambda: [*_samples(), (((5, 4),), {})],
     doc="The angle of x in the complex plane, from -pi to pi.",
+)
+
+
+def _complex_dtype(types: Any, attrs: Any) -> Any:
+    part = rules.common_float(promote(types[0].dtype, types[1].dtype))
+    if part.kind == "c":
+        raise DTypeError("a complex number of parts", "one of them is complex itself", "Give real numbers.")
+    return (part, part), np.result_type(part, np.complex64)
+
+
+def _complex(x: Any, y: Any) -> Any:
+    out = np.empty(np.broadcast_shapes(x.shape, y.shape), np.result_type(x, y, np.complex64))
+    out.real, out.imag = x, y  # a sum x + iy would make nan of an infinite part
+    return out
+
+
+complex = define(
+    "complex",
+    "..., ... -> ...",
+    _complex,
+    dtype=_complex_dtype,
+    gradient=lambda g, out, x, y: (real(g), imag(g)),
+    doc="The complex numbers with real part x and imaginary part y.",
 )
 
 

@@ -37,7 +37,7 @@ def pullback(
         [results[one] for one in outputs],
         [operands[one] for one in wanted],
         output_gradients=list(weights),
-        unconnected="zero",
+        unconnected_gradients="zero",
     )
     return grads
 

@@ -275,7 +275,7 @@ def recompute_grad(function: Callable[..., Any]) -> Callable[..., Any]:
             pairs = [(y, g) for y, g in zip(found, upstream, strict=True) if is_float(y.dtype)]
             wanted = [one for one in again if is_float(one.dtype)]
             grads: list[Tensor] = Hooks.gradient(
-                [y for y, _ in pairs], wanted, output_gradients=[g for _, g in pairs], unconnected="zero"
+                [y for y, _ in pairs], wanted, output_gradients=[g for _, g in pairs], unconnected_gradients="zero"
             )
             return grads
 

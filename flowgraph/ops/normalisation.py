@@ -129,6 +129,17 @@ def sigmoid_cross_entropy_with_logits(labels: Any, logits: Any) -> Tensor:
     return softplus(x) - x * z  # type: ignore[no-any-return]
 
 
+def weighted_cross_entropy_with_logits(labels: Any, logits: Any, pos_weight: Any) -> Tensor:
+    """-labels log(sigmoid(logits)) pos_weight - (1 - labels) log(1 - sigmoid(logits)), without overflow.
+
+    >>> import flowgraph as fg
+    >>> fg.nn.weighted_cross_entropy_with_logits([1.0, 0.0], [-100.0, 100.0], 3.0).tolist()
+    [300.0, 100.0]
+    """
+    z, x = _pair(labels, logits, "weighted_cross_entropy_with_logits")
+    return (1 - z) * x + (1 + (pos_weight - 1) * z) * softplus(-x)  # type: ignore[no-any-return]
+
+
 def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1) -> Tensor:
     """-sum(labels log(softmax(logits))) along `axis`: labels are probabilities.
 

@@ -20,7 +20,7 @@ from flowgraph.ops.diagonals import band_part, diag
 from flowgraph.ops.linalg import adjoint
 from flowgraph.ops.reduce import sum
 from flowgraph.ops.rules import common_float
-from flowgraph.ops.shape import broadcast_like, broadcast_to, expand_dims, squeeze
+from flowgraph.ops.shape import broadcast_like, broadcast_to, concat, expand_dims, squeeze
 from flowgraph.tensor import Tensor
 from flowgraph.types import real_dtype
 
@@ -328,3 +328,31 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
             assert result is not None, "the highest bit of a number is set"
             return result
         power = power @ power
+
+
+def _expm(x: Array) -> Array:
+    if not x.size:  # of which scipy has none
+        return x.copy()
+    return np.asarray(_scipy_linalg().expm(x), x.dtype)
+
+
+def _expm_gradient(g: Tensor, out: Tensor, x: Tensor) -> Any:
+    """The derivative along g at the adjoint of x, which is the corner of an exponential of twice the size.
+
+    C. Van Loan, "Computing integrals involving the matrix exponential" (1978).
+    """
+    side, flipped = x.shape[-1], adjoint(x)
+    above, below = concat([flipped, g], axis=-1), concat([broadcast_like(0, x), flipped], axis=-1)
+    return (expm(concat([above, below], axis=-2))[..., :side, side:],)
+
+
+expm: Op = define(
+    "expm",
+    "... [m] [m] -> ... [m] [m]",
+    _expm,
+    dtype=same_dtype,
+    gradient=_expm_gradient,
+    flops=30,
+    samples=lambda: [((shape,), {}) for shape in _SQUARE],
+    doc="The exponentials of square matrices: the sums of x^k / k!.",
+)

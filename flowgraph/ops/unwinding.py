@@ -167,7 +167,7 @@ def _bent(
     def gradients(*all: Tensor) -> list[Tensor]:
         slopes = _slopes(all[:count], dict(zip(places, all[count:], strict=True)), test, body, states)
         by = [all[n] for n in wanted]
-        found = Hooks.gradient(slopes, by, output_gradients=list(all[states:behind]), unconnected="zero")
+        found = Hooks.gradient(slopes, by, output_gradients=list(all[states:behind]), unconnected_gradients="zero")
         return [*slopes, *found]
 
     traced = Traced(gradients, [one.type for one in (*operands, *directions)], "a gradient")
@@ -203,7 +203,7 @@ def _pushed(
     """The derivatives of some results of `body`: the reverse pass of its pullback, which is linear."""
     weights = [identity(zeros_of(operands[one])) for one in outputs]  # a state has the type of its result
     grads = pullback(body, operands, outputs, weights, places)
-    found: list[Tensor] = Hooks.gradient(grads, weights, output_gradients=list(tangents), unconnected="zero")
+    found: list[Tensor] = Hooks.gradient(grads, weights, output_gradients=list(tangents), unconnected_gradients="zero")
     return found
 
 

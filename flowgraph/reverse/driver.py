@@ -8,6 +8,7 @@ Each op's rule gives the gradient of its operands; broadcasting is undone once, 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from enum import StrEnum
 from typing import Any
 
 from flowgraph import tree
@@ -22,6 +23,13 @@ from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.types import is_float
 
 Records = Iterable[tuple[Node, tuple[Node, ...]]]
+
+
+class UnconnectedGradients(StrEnum):
+    """What the gradient is by a source that no target depends on; its words may be written in its place."""
+
+    NONE = "none"
+    ZERO = "zero"
 
 
 def reverse(
@@ -130,12 +138,12 @@ def _seed(target: Tensor, given: Any) -> Tensor:
     return OPS["broadcast_like"](one, target) if target.ndim else one
 
 
-def gradient(targets: Any, sources: Any, output_gradients: Any = None, unconnected: str = "none") -> Any:
+def gradient(targets: Any, sources: Any, output_gradients: Any = None, unconnected_gradients: str = "none") -> Any:
     """The gradients of the sum of `targets` with respect to `sources`, in the structure of `sources`.
 
-    Sources that no target depends on have the gradient None, or zeros with `unconnected="zero"`. The gradients are
-    tensors like any other and can be differentiated again. By a complex source z = x + iy a real target L has the
-    gradient dL/dx + i dL/dy, as in TensorFlow.
+    Sources that no target depends on have the gradient None, or zeros with `unconnected_gradients="zero"`. The
+    gradients are tensors like any other and can be differentiated again. By a complex source z = x + iy a real target L
+    has the gradient dL/dx + i dL/dy, as in TensorFlow.
 
     >>> import flowgraph as fg
     >>> x = fg.constant(3.0)
@@ -146,7 +154,7 @@ def gradient(targets: Any, sources: Any, output_gradients: Any = None, unconnect
     xs = [[convert(one).node] for one in tree.flatten(sources)]
     nodes = toposort([y.node for y in ys])
     _check_remembered([y.node for y in ys], [x for (x,) in xs], nodes)
-    grads = gradient_along([(node, node.inputs) for node in nodes], ys, xs, output_gradients, unconnected)
+    grads = gradient_along([(node, node.inputs) for node in nodes], ys, xs, output_gradients, unconnected_gradients)
     return tree.unflatten(sources, grads)
 
 
@@ -155,15 +163,19 @@ def gradient_along(
     ys: Sequence[Tensor],
     xs: Sequence[Sequence[Node]],
     output_gradients: Any,
-    unconnected: str,
+    unconnected_gradients: str,
     hidden: Container[Node] = (),
 ) -> list[Tensor | None]:
     """The gradient of `ys` by each of `xs`, along `records`; a source of several nodes has the sum of theirs.
 
     Nodes that are `hidden` have none: a tape does not watch them.
     """
-    if unconnected not in ("none", "zero"):
-        raise UsageError(f"unconnected={unconnected!r}", "it says what an unconnected source gets", "'none' or 'zero'.")
+    if unconnected_gradients not in tuple(UnconnectedGradients):
+        raise UsageError(
+            f"unconnected_gradients={unconnected_gradients!r}",
+            "it says what an unconnected source gets",
+            "Give 'none' or 'zero'.",
+        )
     for tensor in (*ys, *[tensor_of(node) for nodes in xs for node in nodes]):
         if not is_float(tensor.dtype):
             raise GradientError(
@@ -184,7 +196,7 @@ def gradient_along(
         total: Tensor | None = None
         for share in [found[node] for node in nodes if found.get(node) is not None]:
             total = share if total is None else total + share
-        grads.append(zeros_of(tensor_of(nodes[0])) if total is None and unconnected == "zero" else total)
+        grads.append(zeros_of(tensor_of(nodes[0])) if total is None and unconnected_gradients == "zero" else total)
     return grads
 
 

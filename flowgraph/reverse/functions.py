@@ -52,7 +52,7 @@ def value_and_grad(function: Callable[..., Any], argnums: Argnums = 0, has_aux: 
                 f"it returned {'nothing' if value is None else found}, not a scalar",
                 "Return one number, for instance a mean or a sum.",
             )
-        grads = chosen.unpacked(tape.gradient(value, chosen.tensors, unconnected="zero"))
+        grads = chosen.unpacked(tape.gradient(value, chosen.tensors, unconnected_gradients="zero"))
         return ((value, aux) if has_aux else value), grads
 
     both.__name__ = f"value_and_grad_{getattr(function, '__name__', 'function')}"
@@ -172,7 +172,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
             _fitting(one, like, "a pullback", "cotangent")
             for one, like in zip(tree.flatten(cotangent), floats, strict=True)
         ]
-        return tape.gradient(floats, tensors, output_gradients=weights, unconnected="zero")
+        return tape.gradient(floats, tensors, output_gradients=weights, unconnected_gradients="zero")
 
     def checked(cotangent: Any) -> Any:
         if len(tree.flatten(cotangent)) != len(floats):
@@ -244,8 +244,8 @@ def _pushed(tape: GradientTape, primals: list[Tensor], tangents: list[Any], outs
     again = GradientTape(watch_accessed_variables=False)
     with again:
         again.watch(cotangents)
-        grads = tape.gradient(outs, primals, output_gradients=cotangents, unconnected="zero")
-    return again.gradient(grads, cotangents, output_gradients=along, unconnected="zero")  # type: ignore[no-any-return]
+        grads = tape.gradient(outs, primals, output_gradients=cotangents, unconnected_gradients="zero")
+    return again.gradient(grads, cotangents, output_gradients=along, unconnected_gradients="zero")  # type: ignore[no-any-return]
 
 
 def hvp(function: Callable[..., Any], x: Any, v: Any) -> Any:
@@ -282,7 +282,9 @@ def jacobian(function: Callable[..., Any], argnums: Argnums = 0, has_aux: bool =
         _floats(out, "a Jacobian")
 
         def of(y: Any) -> Any:
-            rows = jacobian_rows(lambda unit: tape.gradient(y, chosen.tensors, unit, unconnected="zero"), convert(y))
+            rows = jacobian_rows(
+                lambda unit: tape.gradient(y, chosen.tensors, unit, unconnected_gradients="zero"), convert(y)
+            )
             return chosen.unpacked(rows)
 
         found = tree.map_structure(of, out)

@@ -69,7 +69,9 @@ class GradientTape:
         variables = (one for one in self._watched.values() if not isinstance(one, Tensor))
         return tuple({id(one): one for one in variables}.values())
 
-    def gradient(self, target: Any, sources: Any, output_gradients: Any = None, unconnected: str = "none") -> Any:
+    def gradient(
+        self, target: Any, sources: Any, output_gradients: Any = None, unconnected_gradients: str = "none"
+    ) -> Any:
         """The gradient of `target` with respect to `sources`, in their structure; None for the unconnected.
 
         Raises GradientError when a tape that is not persistent is asked a second time.
@@ -94,13 +96,13 @@ class GradientTape:
         hidden = {node for nodes in xs for node in nodes if node not in connected}
         if not self.persistent:
             self._inputs = {}  # lets go of everything that was recorded
-        return tree.unflatten(sources, gradient_along(records, ys, xs, output_gradients, unconnected, hidden))
+        return tree.unflatten(sources, gradient_along(records, ys, xs, output_gradients, unconnected_gradients, hidden))
 
-    def jacobian(self, target: Any, sources: Any, unconnected: str = "none") -> Any:
+    def jacobian(self, target: Any, sources: Any, unconnected_gradients: str = "none") -> Any:
         """The derivatives of every element of the tensor `target` by every element of each of `sources`.
 
         Each has the shape of the target followed by that of the source; None for the unconnected, or zeros with
-        `unconnected="zero"`. All rows are computed at once.
+        `unconnected_gradients="zero"`. All rows are computed at once.
 
         >>> import flowgraph as fg
         >>> x = fg.constant([1.0, 2.0])
@@ -111,9 +113,9 @@ class GradientTape:
         [[2.0, 0.0], [0.0, 4.0]]
         """
         y = convert(target)
-        return jacobian_rows(lambda unit: self.gradient(y, sources, unit, unconnected), y)
+        return jacobian_rows(lambda unit: self.gradient(y, sources, unit, unconnected_gradients), y)
 
-    def batch_jacobian(self, target: Any, source: Any, unconnected: str = "none") -> Any:
+    def batch_jacobian(self, target: Any, source: Any, unconnected_gradients: str = "none") -> Any:
         """The Jacobian of each element along the first axis of `target` by the element of `source` at its place.
 
         The first axes are those of a batch, whose elements do not depend on one another. For shapes (b, n) and (b, m)
@@ -126,7 +128,7 @@ class GradientTape:
                 "their first axes are not those of one batch",
                 "Give tensors with equally many elements, or use jacobian.",
             )
-        return jacobian_rows(lambda unit: self.gradient(y, source, unit, unconnected), y, batched=True)
+        return jacobian_rows(lambda unit: self.gradient(y, source, unit, unconnected_gradients), y, batched=True)
 
     def _node_of(self, source: Any) -> Node:
         """The node meant by `source`: of a tensor that was assigned to since, the one that is watched."""

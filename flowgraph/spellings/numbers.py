@@ -299,6 +299,17 @@ def inv(input: Any, adjoint: bool = False, name: str | None = None) -> Tensor:
     return solvers.inv(_adjoint(input) if adjoint else input)  # type: ignore[no-any-return]
 
 
+def cholesky_solve(chol: Any, rhs: Any, name: str | None = None) -> Tensor:
+    """The x with chol @ chol^H @ x = rhs, for lower triangular matrices such as `linalg.cholesky` returns.
+
+    >>> import flowgraph as fg
+    >>> fg.linalg.cholesky_solve([[2.0]], [[8.0]]).tolist()
+    [[2.0]]
+    """
+    half = solvers.triangular_solve(chol, rhs)
+    return solvers.triangular_solve(chol, half, adjoint=True)  # type: ignore[no-any-return]
+
+
 _adjoint = adjoint
 
 
