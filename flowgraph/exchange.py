@@ -14,7 +14,7 @@ import numpy as np
 
 from flowgraph import collection
 from flowgraph.context import Hooks
-from flowgraph.errors import DTypeError, ShapeError, UsageError
+from flowgraph.errors import DataError, DTypeError, ShapeError, UsageError
 from flowgraph.graph import Node, make_input, toposort
 from flowgraph.lower import NamedGraph, chunk_graph, lower_chunks, new_token
 from flowgraph.ops.create import asarray, cast
@@ -77,7 +77,20 @@ def _frame_array(x: Any) -> Any:
     if not found:
         raise ShapeError("a tensor of a dask data frame", "it has no columns", "Choose some.")
     common = np.result_type(*found)
-    return (x if all(of is common for _, of in columns) else x.astype(common)).to_dask_array(lengths=True)
+    if any(of is not common for _, of in columns):
+        x = x.map_partitions(_without_missing, common, meta=x._meta.astype(common))
+    return x.to_dask_array(lengths=True)
+
+
+def _without_missing(frame: Any, common: np.dtype[Any]) -> Any:
+    """A part of a data frame, as numbers of numpy."""
+    if common.kind not in "fc" and frame.isna().to_numpy().any():
+        raise DataError(
+            "a tensor of columns of a dask data frame",
+            f"cells are missing, and {common} has no number for them",
+            "Fill them in (`df.fillna(0)`), drop their rows, or cast to a float, of which they become nan.",
+        )
+    return frame.astype(common)
 
 
 def from_delayed(values: Any, shape: Any, dtype: Any = np.float32) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -10,6 +11,23 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from flowgraph.errors import UsageError
+
+
+def bytes_of(memory: Any, asked: str) -> float:
+    """The bytes that a number or a text such as "2 GiB" stands for; raises UsageError, for what was `asked`."""
+    from dask.utils import parse_bytes
+
+    try:
+        found = float(parse_bytes(memory) if isinstance(memory, str) else memory)
+    except (TypeError, ValueError):
+        found = math.nan
+    if isinstance(memory, bool) or not found > 0:
+        raise UsageError(
+            f"{asked} with memory={memory!r}", "that is no number of bytes above 0", 'Give memory="2 GiB", or bytes.'
+        )
+    return found
 
 
 class Rates(NamedTuple):

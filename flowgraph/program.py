@@ -122,7 +122,7 @@ class Program:
         return self._on
 
     def explain(
-        self, rows: int | Mapping[str, int] | None = None, workers: int | None = None, memory: int | None = None
+        self, rows: int | Mapping[str, int] | None = None, workers: int | None = None, memory: float | str | None = None
     ) -> Any:
         """What a run will cost, as a table: tasks, operations, bytes, memory and time of each stage.
 

@@ -203,6 +203,12 @@ def _cluster(client: Any) -> Executor:
             "flowgraph waits for results",
             "Use a client made with asynchronous=False.",
         )
+    if not hasattr(client, "nthreads"):
+        raise UsageError(
+            f"to run on the client {client!r:.100}",
+            "it is no distributed.Client",
+            "Give distributed.Client(address), or a name of a local scheduler as `scheduler`.",
+        )
     workers = sum(client.nthreads().values())
 
     def get(graph: Mapping[Any, Any], keys: Sequence[Any]) -> Any:

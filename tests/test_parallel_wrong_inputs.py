@@ -11,13 +11,15 @@ from typing import Any
 
 import dask
 import dask.array as da
+import dask.dataframe
 import numpy as np
+import pandas
 import pytest
 from distributed import Client, LocalCluster
 
 import flowgraph as fg
 from flowgraph import run
-from flowgraph.errors import ClusterError, FlowgraphError, ShapeError, UsageError
+from flowgraph.errors import ClusterError, DataError, FlowgraphError, ShapeError, UsageError
 
 X = np.random.default_rng(0).standard_normal((50_003, 6)).astype(np.float32)
 
@@ -47,6 +49,11 @@ def _contradiction() -> Any:
     return fg.shard(w, axes={1: 2}).numpy()
 
 
+def _whole_numbers(*more: Any) -> Any:
+    frame = pandas.DataFrame({"a": pandas.array([1, 2, *more], dtype="Int64")})
+    return dask.dataframe.from_pandas(frame, npartitions=1)["a"]
+
+
 WRONG: dict[str, tuple[Callable[[], Any], type[FlowgraphError], str]] = {
     "an axis that the mesh does not have, for rows": (
         lambda: _in_mesh(lambda: fg.shard(X, rows="data"), model=2), UsageError, "'data'"),
@@ -66,6 +73,11 @@ WRONG: dict[str, tuple[Callable[[], Any], type[FlowgraphError], str]] = {
     "wishes that contradict": (_contradiction, UsageError, r"test_parallel_wrong_inputs.py[\s\S]*wrong_inputs.py"),
     "chunks of unknown size": (_unknown, ShapeError, "compute_chunk_sizes"),
     "an asynchronous client": (lambda: _fit(client=Asynchronous()), UsageError, "asynchronous"),
+    "the address of a client": (lambda: _fit(client="tcp://127.0.0.1:8786"), UsageError, "no distributed.Client"),
+    "a memory that is no size": (lambda: fg.function(fg.sum).explain(X, memory="lots"), UsageError, "number of bytes"),
+    "no name of a Parquet file": (lambda: fg.read_parquet(3), UsageError, "not the name of a file"),  # type: ignore[arg-type]
+    "no name of a Zarr array": (lambda: fg.read_zarr(3), UsageError, "not the name of a file"),  # type: ignore[arg-type]
+    "missing integers": (lambda: fg.from_dask(_whole_numbers(None)), DataError, "cells are missing"),
     "a stage below the first": (lambda: fg.pipeline_stage(-1).__enter__(), UsageError, "counted from 0"),
 }  # fmt: skip
 
@@ -218,3 +230,13 @@ def test_without_workers_a_run_waits_for_the_first() -> None:
         assert losses.tolist() == _fit().losses.tolist()
         for one in sums:
             np.testing.assert_array_equal(one, fg.sum(fg.asarray(X), axis=0).numpy())
+
+
+def test_whole_numbers_that_may_be_missing_and_are_not() -> None:
+    found = fg.from_dask(_whole_numbers(3))
+    assert (found.dtype, found.tolist()) == (np.int64, [1, 2, 3])
+
+
+def test_the_memory_of_a_worker_may_be_a_text() -> None:
+    explained = str(fg.function(fg.sum).explain(X, memory="4 GB"))
+    assert "fits into a worker's 4 GB" in explained

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from flowgraph.data.source import listed, quoted
+from flowgraph.data.source import listed, path_of, quoted
 from flowgraph.errors import DataError, DTypeError, InputNotFoundError, ShapeError, UsageError
 from flowgraph.graph import make_input
 from flowgraph.sources import Reader, Stamp, StreamedPiece, Streams
@@ -41,7 +41,7 @@ def read_zarr(path: str | Path, component: str | None = None, *, dtype: DTypeLik
     ...     x.shape, float(fg.sum(x * x))
     ((5, 2), 285.0)
     """
-    place = Path(path) if component is None else Path(path) / component
+    place = path_of(path) if component is None else path_of(path) / component
     array = _opened(place)
     known = as_dtype(array.dtype.newbyteorder("=")) if array.dtype.kind in "biufc" else None
     if known is None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from flowgraph.data.source import find_files, listed, nearest, quoted
+from flowgraph.data.source import find_files, listed, nearest, path_of, quoted, several
 from flowgraph.errors import DataError, DTypeError, InputNotFoundError, UsageError
 from flowgraph.graph import make_input
 from flowgraph.sources import Reader, Stamp, StreamedPiece, Streams
@@ -233,8 +233,8 @@ def load_pyarrow() -> tuple[Any, Any]:
 
 
 def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
-    found = [one for path in given for one in (_inside(Path(path)) if Path(path).is_dir() else [path])]
+    given = several(paths)
+    found = [one for name in given for one in (_inside(path_of(name)) if name and path_of(name).is_dir() else [name])]
     return list(find_files(found))
 
 

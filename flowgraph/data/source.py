@@ -87,11 +87,9 @@ def find_files(paths: str | Path | Iterable[str | Path]) -> tuple[Path, ...]:
     ...     [file.name for file in find_files(folder + "/*.csv")]
     ['a.csv', 'b.csv']
     """
-    patterns = list(paths) if isinstance(paths, Iterable) and not isinstance(paths, str | bytes) else [paths]
+    patterns = several(paths)
     for one in patterns:
-        if not isinstance(one, str | os.PathLike):
-            found = f"that is a {type(one).__name__}, not the name of a file"
-            raise UsageError(f"read rows from {one!r:.100}", found, "Name one file or pattern, or several.")
+        path_of(one)
     if not patterns:
         raise UsageError("read rows from files", "the list of files is empty", "Name one file or pattern, or several.")
     files = tuple(file for pattern in patterns for file in _matches(pattern))
@@ -105,6 +103,19 @@ def find_files(paths: str | Path | Iterable[str | Path]) -> tuple[Path, ...]:
                 "Name each file once, and check that no two patterns overlap.",
             )
     return files
+
+
+def several(paths: Any) -> list[Any]:
+    """The names in a list, or the one name that was given in its place."""
+    return list(paths) if isinstance(paths, Iterable) and not isinstance(paths, str | bytes) else [paths]
+
+
+def path_of(name: Any) -> Path:
+    """`name` as a path; raises UsageError for what is no name of a file."""
+    if not isinstance(name, str | os.PathLike):
+        found = f"that is of type {type(name).__name__}, not the name of a file"
+        raise UsageError(f"read rows from {name!r:.100}", found, "Name one file or pattern, or several.")
+    return Path(name)
 
 
 def _matches(pattern: str | Path) -> list[Path]:

@@ -16,7 +16,7 @@ from flowgraph.explain.work import Cost, Work
 from flowgraph.graph import Node, lane_of
 from flowgraph.kernel import LoopStage, OneStage
 from flowgraph.lower import OTHER
-from flowgraph.machine import Rates, measured_rates
+from flowgraph.machine import Rates, bytes_of, measured_rates
 from flowgraph.program import Program
 from flowgraph.run import Executor, resolve
 from flowgraph.sources import has_tasks
@@ -139,7 +139,7 @@ def explain(
     program: Program,
     rows: int | Mapping[str, int] | None = None,
     workers: int | None = None,
-    memory: int | None = None,
+    memory: float | str | None = None,
     values: Sequence[Any] | None = None,
     client: Any = None,
     scheduler: Any = None,
@@ -149,15 +149,16 @@ def explain(
 
     `rows` is the number of rows of its data, where the program does not know it (of each mesh axis, where there are
     several); `workers` how many tasks run at a time (as many as where it would run now, if None); `memory` the bytes
-    that a worker has: the explanation then says whether the run fits. `values` may give sources in place of arrays.
-    `updates` gives for each input that is state the output that is its next value, where a run is a step of many.
+    that a worker has (or "4 GB"): the explanation then says whether the run fits. `values` may give sources in place of
+    arrays. `updates` gives for each input that is state the output that is its next value, where a run is a step.
     """
     if workers is not None and not is_count(workers, 1):
         raise UsageError(f"to explain a run with workers={workers!r}", "there must be at least one", "Give workers=2.")
+    limit = None if memory is None else bytes_of(memory, "to explain a run")
     executor = resolve(client, scheduler)
     places = workers if workers is not None else executor.workers
     found = lowered(program, row_counts(program, rows), places, values, updates)
-    return _Explaining(program, found, places, executor).run(memory)
+    return _Explaining(program, found, places, executor).run(limit)
 
 
 def homes_of(executor: Executor, places: int) -> list[int]:
@@ -187,7 +188,7 @@ class _Explaining:
         """The stage that a task belongs to."""
         return self.lowering.stage_of(key)
 
-    def run(self, memory: int | None) -> Explanation:
+    def run(self, memory: float | None) -> Explanation:
         graph, forms, groups = self.lowering.graph, self.forms, self.groups
         wanted = {key for one in self.results for key in one.keys}
         needs = {key: forms.needs.get(key, ()) for key in forms.found}
@@ -267,7 +268,7 @@ class _Explaining:
         """Whether a task takes of another only that it is done."""
         return self.forms.found[giver] is None
 
-    def _notes(self, seconds: float, peak: int, memory: int | None) -> tuple[str, ...]:
+    def _notes(self, seconds: float, peak: int, memory: float | None) -> tuple[str, ...]:
         program, bound = self.program, self.lowering.bound
         many = f"{self.places} {'place' if self.executor.shares_memory else 'worker'}{'s' * (self.places != 1)}"
         notes = [f"{seconds_text(seconds)} s on {many} ({self.executor.name}), predicted roughly"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from flowgraph.errors import UsageError
 from flowgraph.explain.table import size_text
 from flowgraph.graph import STAGE, Graph, Node, make_node
-from flowgraph.machine import Rates, processors
+from flowgraph.machine import Rates, bytes_of, processors
 from flowgraph.mesh import Placement, current_mesh
 from flowgraph.op import OPS
 from flowgraph.partition.choose import MODEL
@@ -200,7 +199,7 @@ def _machine(workers: Any, memory: Any, cores: Any, rates: Any) -> Machine:
             raise UsageError(f"a plan with {name}={value!r}", "it must be a whole number above 0", f"Give {name}=4.")
     if not isinstance(rates, Rates):
         raise UsageError(f"a plan with rates={rates!r:.100}", "they are no Rates", "Give planner.measured_rates().")
-    limit = None if memory is None else _bytes(memory)
+    limit = None if memory is None else bytes_of(memory, "a plan")
     client = current_client()
     if client is None:
         return Machine(workers or 1, cores or processors(), limit, rates)
@@ -215,21 +214,6 @@ def machine_of(client: Any = None) -> Machine:
     client = current_client() if client is None else client
     threads = list(client.nthreads().values())
     return Machine(max(len(threads), 1), min(threads, default=1), _limit(client), Rates())
-
-
-def _bytes(memory: Any) -> float:
-    """The bytes that a number or a text such as "2 GiB" stands for."""
-    from dask.utils import parse_bytes
-
-    try:
-        found = float(parse_bytes(memory) if isinstance(memory, str) else memory)
-    except (TypeError, ValueError):
-        found = math.nan
-    if isinstance(memory, bool) or not found > 0:
-        raise UsageError(
-            f"a plan with memory={memory!r}", "that is no number of bytes above 0", 'Give memory="2 GiB", or bytes.'
-        )
-    return found
 
 
 def _limit(client: Any) -> float | None:

@@ -178,7 +178,7 @@ class Function:
         """The Program that a call with these arguments would run; it knows the number of their rows."""
         return self._program(args, kwargs)[0]
 
-    def explain(self, *args: Any, workers: int | None = None, memory: int | None = None, **kwargs: Any) -> Any:
+    def explain(self, *args: Any, workers: int | None = None, memory: float | str | None = None, **kwargs: Any) -> Any:
         """What a call with these arguments will cost, as a table: see `Program.explain`. Nothing runs.
 
         >>> import numpy as np, flowgraph as fg

@@ -21,7 +21,7 @@ def explain_fit(
     optimizer: Optimizer,
     batch_size: int | None = None,
     workers: int | None = None,
-    memory: int | None = None,
+    memory: float | str | None = None,
     client: Any = None,
     scheduler: Any = None,
 ) -> Explanation:
