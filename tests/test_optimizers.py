@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,58 @@ class NumpyAdam:
         return p - m * cast(rate) / (np.sqrt(v) + cast(self.epsilon))
 
 
+class Formula:
+    """A step written as a function of the parameters, the gradient, the slots (zeros at first) and the step."""
+
+    def __init__(self, rate: float, update: Callable[..., tuple[Array, ...]], slots: int) -> None:
+        self.rate, self.update, self.count = rate, update, slots
+        self.slots: dict[int, Sequence[Array]] = {}
+
+    def step(self, number: int, p: Array, g: Array, t: int) -> Array:
+        slots = self.slots.get(number, [np.zeros_like(p)] * self.count)
+        new, *self.slots[number] = (np.asarray(one, p.dtype) for one in self.update(p, g, slots, t, self.rate))
+        return new
+
+
+def adamw(p: Array, g: Array, slots: Any, t: int, rate: float) -> tuple[Array, ...]:
+    m, v = slots
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+    corrected = m / (1 - 0.9**t), v / (1 - 0.999**t)
+    epsilon = 1e-7 / np.sqrt(1 - 0.999**t)
+    return p * (1 - 0.1 * rate) - rate * corrected[0] / (np.sqrt(corrected[1]) + epsilon), m, v
+
+
+def adamax(p: Array, g: Array, slots: Any, t: int, rate: float) -> tuple[Array, ...]:
+    m, u = 0.9 * slots[0] + 0.1 * g, np.maximum(0.999 * slots[1], abs(g))
+    return p - rate / (1 - 0.9**t) * m / (u + 1e-7), m, u
+
+
+def rmsprop(p: Array, g: Array, slots: Any, t: int, rate: float) -> tuple[Array, ...]:
+    v = 0.9 * slots[0] + 0.1 * g**2
+    return p - rate * g / np.sqrt(v + 1e-7), v
+
+
+def centered_rmsprop(p: Array, g: Array, slots: Any, t: int, rate: float) -> tuple[Array, ...]:
+    v, mean = 0.8 * slots[0] + 0.2 * g**2, 0.8 * slots[1] + 0.2 * g
+    momentum = 0.5 * slots[2] + rate * g / np.sqrt(v - mean**2 + 1e-3)
+    return p - momentum, v, mean, momentum
+
+
+def adagrad(p: Array, g: Array, slots: Any, t: int, rate: float) -> tuple[Array, ...]:
+    total = slots[0] + g**2
+    return p - rate * g / np.sqrt(0.1 + total + 1e-7), total
+
+
+def adadelta(p: Array, g: Array, slots: Any, t: int, rate: float) -> tuple[Array, ...]:
+    v = 0.95 * slots[0] + 0.05 * g**2
+    down = g * np.sqrt((slots[1] + 1e-3) / (v + 1e-3))
+    return p - rate * down, v, 0.95 * slots[1] + 0.05 * down**2
+
+
+def lion(p: Array, g: Array, slots: Any, t: int, rate: float) -> tuple[Array, ...]:
+    return p - rate * np.sign(0.9 * slots[0] + 0.1 * g), 0.99 * slots[0] + 0.01 * g
+
+
 OPTIMIZERS: dict[str, tuple[Callable[[float], Any], Callable[[float], Any]]] = {
     "SGD": (SGD, NumpySGD),
     "momentum": (lambda rate: SGD(rate, momentum=0.9), lambda rate: NumpySGD(rate, 0.9)),
@@ -55,6 +107,19 @@ OPTIMIZERS: dict[str, tuple[Callable[[float], Any], Callable[[float], Any]]] = {
         lambda rate: Adam(rate, 0.8, 0.99, 1e-3),
         lambda rate: NumpyAdam(rate, 0.8, 0.99, 1e-3),
     ),
+    "AdamW": (lambda rate: optimizers.AdamW(rate, 0.1), lambda rate: Formula(rate, adamw, 2)),
+    "Adamax": (optimizers.Adamax, lambda rate: Formula(rate, adamax, 2)),
+    "RMSprop": (optimizers.RMSprop, lambda rate: Formula(rate, rmsprop, 1)),
+    "centered RMSprop": (
+        lambda rate: optimizers.RMSprop(rate, 0.8, 0.5, 1e-3, centered=True),
+        lambda rate: Formula(rate, centered_rmsprop, 3),
+    ),
+    "Adagrad": (optimizers.Adagrad, lambda rate: Formula(rate, adagrad, 1)),
+    "Adadelta": (
+        lambda rate: optimizers.Adadelta(4 * rate, epsilon=1e-3),  # it starts slowly
+        lambda rate: Formula(4 * rate, adadelta, 2),
+    ),
+    "Lion": (optimizers.Lion, lambda rate: Formula(rate, lion, 1)),
 }
 each_optimizer = pytest.mark.parametrize(("make", "formula"), OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 
@@ -103,7 +168,8 @@ def rosenbrock(v: Any) -> Any:
 TARGETS: dict[str, tuple[Callable[[Any], Any], list[float], dict[str, tuple[float, int]]]] = {
     "quadratic": (quadratic, [3.0, -1.0], {
         "SGD": (0.1, 200), "momentum": (0.02, 400), "Nesterov": (0.02, 400), "Adam": (0.1, 1000),
-        "Adam with other numbers": (0.1, 1000),
+        "Adam with other numbers": (0.1, 1000), "Adamax": (0.2, 500), "RMSprop": (0.001, 6000), "Adagrad": (1.0, 300),
+        "Adadelta": (0.5, 1000),
     }),
     "rosenbrock": (rosenbrock, [1.0, 1.0], {
         "SGD": (0.001, 30_000), "momentum": (4e-4, 20_000), "Nesterov": (5e-4, 20_000), "Adam": (0.02, 8000),
@@ -112,8 +178,9 @@ TARGETS: dict[str, tuple[Callable[[Any], Any], list[float], dict[str, tuple[floa
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS.keys())
-@pytest.mark.parametrize("target", TARGETS.keys())
+@pytest.mark.parametrize(
+    ("target", "name"), [(target, name) for target, (*_, settings) in TARGETS.items() for name in settings]
+)
 def test_every_optimizer_reaches_the_minimum(name: str, target: str) -> None:
     function, minimum, settings = TARGETS[target]
     rate, steps = settings[name]
@@ -340,8 +407,12 @@ def test_bad_fractions_are_refused(value: Any) -> None:
     for make in (lambda v: SGD(0.1, momentum=v), lambda v: Adam(0.1, beta_1=v), lambda v: Adam(0.1, beta_2=v)):
         with pytest.raises(UsageError):
             make(value)
+        with pytest.raises(UsageError):
+            optimizers.RMSprop(0.1, rho=value)
     with pytest.raises(UsageError):
         Adam(0.1, epsilon=0.0)
+    with pytest.raises(UsageError):
+        optimizers.AdamW(0.1, weight_decay=-0.1)
     for schedule_of in ((0.0, 1, 0.5), (0.1, 0, 0.5), (0.1, 1, -1.0)):
         with pytest.raises(UsageError):
             optimizers.schedules.ExponentialDecay(*schedule_of)

@@ -37,7 +37,7 @@ Slots = dict[str, Tensor]
 Pairs = Sequence[tuple[Tensor, "Variable"]]
 
 
-def _double(value: float) -> Tensor:
+def double(value: float) -> Tensor:
     """A hyperparameter in double precision: float32 powers of beta would ruin Adam's bias correction."""
     return tensor_of(scalar(float(value), np.dtype(np.float64)))
 
@@ -331,7 +331,7 @@ class SGD(Optimizer):
         rate = self.rate(step).astype(p.dtype)
         if not self.momentum:
             return p - g * rate, {}
-        momentum = _double(self.momentum).astype(p.dtype)
+        momentum = double(self.momentum).astype(p.dtype)
         down = g * rate
         velocity = slots["momentum"] * momentum - down
         new = p + velocity * momentum - down if self.nesterov else p + velocity
@@ -369,12 +369,12 @@ class Adam(Optimizer):
     def rule(self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor], step: Tensor) -> tuple[Tensor, Slots]:
         """See the class."""
         t = step.astype(np.float64) + 1
-        beta_1, beta_2 = _double(self.beta_1), _double(self.beta_2)
+        beta_1, beta_2 = double(self.beta_1), double(self.beta_2)
         rate = (self.rate(step) * sqrt(1 - beta_2**t) / (1 - beta_1**t)).astype(p.dtype)
         m, v = slots["m"], slots["v"]
         m = m + (g - m) * (1 - beta_1).astype(p.dtype)
         v = v + (square(g) - v) * (1 - beta_2).astype(p.dtype)
-        return p - m * rate / (sqrt(v) + _double(self.epsilon).astype(p.dtype)), {"m": m, "v": v}
+        return p - m * rate / (sqrt(v) + double(self.epsilon).astype(p.dtype)), {"m": m, "v": v}
 
 
 class ExponentialDecay:
@@ -394,4 +394,4 @@ class ExponentialDecay:
     def __call__(self, step: Any) -> Tensor:
         """The rate at `step`, in double precision."""
         exponent = convert(step).astype(np.float64) * (1 / self.decay_steps)
-        return _double(self.initial_learning_rate) * _double(self.decay_rate) ** exponent
+        return double(self.initial_learning_rate) * double(self.decay_rate) ** exponent
