@@ -6,6 +6,7 @@ import threading
 from typing import Any, Self
 
 from flowgraph.errors import UsageError
+from flowgraph.types import is_count
 
 
 class Mesh:
@@ -33,7 +34,7 @@ class Mesh:
         for name, pieces in axes.items():
             if not name.isidentifier():  # it becomes part of the names of tasks; shard keeps numbers for itself
                 raise UsageError(f"a mesh with an axis {name!r}", "that is no name", "Use letters, digits and _.")
-            if isinstance(pieces, bool) or not isinstance(pieces, int) or pieces < 1:
+            if not is_count(pieces):
                 raise UsageError(
                     f"a mesh with {name}={pieces!r}", "an axis has at least one piece", f"Give {name}=1 for no cut."
                 )

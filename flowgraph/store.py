@@ -25,6 +25,7 @@ import numpy as np
 
 from flowgraph.errors import DataError, FlowgraphError, InputNotFoundError, OutputExistsError, UsageError
 from flowgraph.machine import version_of
+from flowgraph.types import is_count
 
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
@@ -216,13 +217,13 @@ def _flaw(manifest: dict[str, Any]) -> str:
     arrays, file = manifest.get("arrays"), manifest.get("file")
     if not isinstance(manifest.get("content"), dict) or not isinstance(arrays, dict) or not isinstance(file, dict):
         return "a part is missing"
-    if file.get("name") != STATE or not _is_count(file.get("bytes")) or not isinstance(file.get("sha256"), str):
+    if file.get("name") != STATE or not is_count(file.get("bytes"), 0) or not isinstance(file.get("sha256"), str):
         return "the file is not described"
     total = 0
     for name, one in arrays.items():
         if not isinstance(one, dict) or set(one) != {"shape", "dtype"} or one["dtype"] not in _DTYPES:
             return f"the array {name!r} is not described"
-        if not isinstance(one["shape"], list) or not all(map(_is_count, one["shape"])):
+        if not isinstance(one["shape"], list) or not all(is_count(length, 0) for length in one["shape"]):
             return f"the array {name!r} has the shape {one['shape']!r}"
         size = np.dtype(one["dtype"]).itemsize
         for length in one["shape"]:
@@ -271,10 +272,6 @@ def _finite(text: str) -> float:
 
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no number")
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _depth(value: Any) -> int:

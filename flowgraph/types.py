@@ -102,6 +102,11 @@ def tensor_type(shape: Any, dtype: Any) -> TensorType:
     return found
 
 
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether `value` is a whole number that is at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 def product(shape: Shape) -> Size:
     """The number of elements of `shape`.
 

@@ -138,3 +138,67 @@ def test_a_metric_in_a_compiled_function() -> None:
     for batch in ([1.0, 2.0], [3.0, 6.0]):
         step(fg.constant(batch))
     assert float(metric.result()) == 3.0
+
+
+# Right and wrong.
+
+
+def drawn_predictions() -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 2, 300).astype(np.float32)
+    pred = np.clip(0.3 * true + 0.8 * rng.random(300), 0, 1).astype(np.float32)
+    weight = rng.random(300).astype(np.float32)
+    pred[:20] = np.round(pred[:20], 1)
+    weight[:100] = 1
+    return true, pred, weight
+
+
+# Of the same numbers, by TensorFlow 2.21.
+CONFUSION: dict[str, tuple[Any, Any]] = {
+    "TruePositives": (metrics.TruePositives, 82.68045),
+    "FalsePositives": (metrics.FalsePositives, 38.57575),
+    "TrueNegatives": (metrics.TrueNegatives, 49.4174),
+    "FalseNegatives": (lambda: metrics.FalseNegatives([0.3, 0.4]), [2.0, 12.853252]),
+    "Precision": (metrics.Precision, 0.6818658),
+    "Precision of several": (lambda: metrics.Precision([0.2, 0.5, 0.9]), [0.62003106, 0.6818658, 1.0]),
+    "Recall": (metrics.Recall, 0.75521606),
+    "AUC": (metrics.AUC, 0.7912166),
+    "AUC of few": (lambda: metrics.AUC(num_thresholds=10), 0.7906926),
+    "AUC of precision": (lambda: metrics.AUC(curve="PR"), 0.8448831),
+    "AUC of precision of few": (lambda: metrics.AUC(num_thresholds=5, curve="PR"), 0.78762496),
+}
+
+
+@pytest.mark.parametrize("name", CONFUSION)
+def test_what_is_right_and_wrong(name: str) -> None:
+    make, expected = CONFUSION[name]
+    metric, (true, pred, weight) = make(), drawn_predictions()
+    assert not np.any(metric.result().numpy())
+    metric.update_state(true[:100], pred[:100])
+    metric.update_state(true[100:, None], pred[100:, None], sample_weight=weight[100:])
+    np.testing.assert_allclose(metric.result().numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(make()(true, fg.shard(pred, rows=3), weight).numpy(), expected, rtol=1e-6)
+    metric.reset_state()
+    assert not np.any(metric.result().numpy())
+
+
+def test_the_area_is_that_of_all_pairs_where_the_thresholds_part_them() -> None:
+    rng = np.random.default_rng(1)
+    true, pred = rng.integers(0, 2, 150), rng.integers(0, 199, 150) / 199 + 0.5 / 199
+    ones, zeros = pred[true == 1][:, None], pred[true == 0]
+    pairs = np.mean((ones > zeros) + 0.5 * (ones == zeros))
+    assert float(metrics.AUC()(true.astype(float), pred)) == pytest.approx(pairs, rel=1e-6)
+
+
+def test_a_prediction_that_is_no_number_is_not_positive() -> None:
+    assert float(metrics.TruePositives()([1.0, 1.0], [np.nan, 0.9])) == 1.0
+    assert float(metrics.FalseNegatives()([1.0, 1.0], [np.nan, 0.9])) == 1.0
+
+
+@pytest.mark.parametrize("wrong", [
+    lambda: metrics.Precision([0.5, 0.2]), lambda: metrics.Recall([]), lambda: metrics.AUC(curve="ROCK"),
+    lambda: metrics.AUC(num_thresholds=1), lambda: metrics.Recall(float("nan")),
+])  # fmt: skip
+def test_thresholds_and_curves_that_are_none(wrong: Any) -> None:
+    with pytest.raises(UsageError):
+        wrong()

@@ -13,7 +13,7 @@ from flowgraph.graph import Node
 from flowgraph.lower import Bound, Lowering, Result, lower_window, new_token
 from flowgraph.program import Program
 from flowgraph.sources import SMALL_BYTES, Held
-from flowgraph.types import Dim
+from flowgraph.types import Dim, is_count
 
 
 def row_counts(program: Program, rows: int | Mapping[str, int] | None) -> dict[str, int]:
@@ -36,11 +36,6 @@ def row_counts(program: Program, rows: int | Mapping[str, int] | None) -> dict[s
                 f"to explain a program for {mesh}={count!r}", "that is no number of rows", "Give rows=1_000_000."
             )
     return {mesh: known[mesh] for mesh in program.meshes}
-
-
-def is_count(value: Any, least: int) -> bool:
-    """Whether `value` is a whole number that is at least `least`."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def stand_in(shape: Sequence[int], dtype: Any) -> Any:

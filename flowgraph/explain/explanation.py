@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowgraph.errors import UsageError
-from flowgraph.explain.bound import Lowered, is_count, lowered, row_counts
+from flowgraph.explain.bound import Lowered, lowered, row_counts
 from flowgraph.explain.forms import Forms, joined
 from flowgraph.explain.picture import Arrow, Box, dot_text, draw
 from flowgraph.explain.simulate import Moment, Outcome, Simulation, order_of, worst
@@ -20,6 +20,7 @@ from flowgraph.machine import Rates, bytes_of, measured_rates
 from flowgraph.program import Program
 from flowgraph.run import Executor, resolve
 from flowgraph.sources import has_tasks
+from flowgraph.types import is_count
 from flowgraph.watch import Span, size_of
 
 USUAL = Rates()

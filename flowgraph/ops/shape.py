@@ -19,6 +19,7 @@ from flowgraph.types import (
     Size,
     affine,
     as_dtype,
+    is_count,
     normal_axes,
     normal_axis,
     product,
@@ -46,7 +47,7 @@ def checked_shape(shape: Any, lowest: int = 0) -> Shape:
     for length in lengths:
         if isinstance(length, Dim):
             continue
-        if isinstance(length, bool) or not isinstance(length, int) or length < lowest:
+        if not is_count(length, lowest):
             raise UsageError(f"shape {shape}", f"{length!r} is no length", "A shape is a tuple of integers from 0 on.")
     return lengths
 

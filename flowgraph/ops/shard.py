@@ -13,6 +13,7 @@ from flowgraph.graph import STAGE, Node
 from flowgraph.mesh import pieces_of
 from flowgraph.op import define
 from flowgraph.tensor import Tensor, tensor_of
+from flowgraph.types import is_count
 
 __all__ = [
     "pipeline_stage",
@@ -34,7 +35,7 @@ def _attrs(x: Any, /, rows: Any = None, axes: Any = ()) -> dict[str, Any]:
 def _rows(x: Any, rows: Any) -> Any:
     counts = tuple(rows) if isinstance(rows, tuple) else rows
     for count in counts if isinstance(counts, tuple) else (counts,):
-        if isinstance(count, bool) or not isinstance(count, int) or count < (0 if isinstance(counts, tuple) else 1):
+        if not is_count(count, 0 if isinstance(counts, tuple) else 1):
             raise UsageError(
                 f"rows={rows!r}",
                 "that is no number of shards",
@@ -46,13 +47,13 @@ def _rows(x: Any, rows: Any) -> Any:
 
 
 def _axis(x: Any, axis: Any, name: str, pieces: Any) -> tuple[int, str, int]:
-    if isinstance(axis, bool) or not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
+    if not is_count(axis, -x.ndim) or axis >= x.ndim:
         raise ShapeError(
             f"axes={axes_given([(axis, name, pieces)])}",
             f"it has {x.ndim} axes",
             f"Give an axis from {-x.ndim} to {x.ndim - 1}." if x.ndim else "Give a tensor with at least one axis.",
         )
-    if isinstance(pieces, bool) or not isinstance(pieces, int) or pieces < 1:
+    if not is_count(pieces):
         raise UsageError(
             f"axes={{{axis}: {pieces!r}}}",
             "that is no number of pieces",
@@ -168,7 +169,7 @@ def pipeline_stage(number: Any) -> Iterator[None]:
 
     Raises UsageError for a number below 0.
     """
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+    if not is_count(number, 0):
         raise UsageError(f"pipeline_stage({number!r})", "stages are counted from 0", "Give 0 for the first.")
     with inside_lane(((STAGE, number),)):
         yield

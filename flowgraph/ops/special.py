@@ -13,7 +13,7 @@ from flowgraph.op import Op, define
 from flowgraph.ops import rules, scipy_kernels
 from flowgraph.ops.elementwise import ONE, exp, into, sign, square, where
 from flowgraph.tensor import Tensor
-from flowgraph.types import tensor_type
+from flowgraph.types import is_count, tensor_type
 
 __all__ = [
     "digamma",
@@ -90,7 +90,7 @@ def polygamma(n: Any, x: Any) -> Tensor:
     >>> round(float(fg.polygamma(1, 1.0)), 4)  # pi ** 2 / 6
     1.6449
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+    if not is_count(n, 0):
         raise UsageError(f"polygamma({n!r}, x)", "the first argument is no order", "Give an integer from 0 on.")
     return apply(polygamma_op, (convert(x),), {"n": n})  # type: ignore[no-any-return]
 

@@ -17,6 +17,7 @@ from flowgraph.partition.cost import Cost, Grid
 from flowgraph.planner.search import Candidate, Machine, Search
 from flowgraph.planner.subject import UNIT, Subject, lane_numbers, subject_of
 from flowgraph.run import current_client
+from flowgraph.types import is_count
 
 SHOWN = 12
 """So many candidates are printed."""
@@ -195,7 +196,7 @@ def _stages(subject: Subject, chosen: Candidate) -> dict[Any, int]:
 def _machine(workers: Any, memory: Any, cores: Any, rates: Any) -> Machine:
     """The machine that the caller describes; the rest is that of the client in force, or of this computer."""
     for name, value in (("workers", workers), ("cores", cores)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and not is_count(value):
             raise UsageError(f"a plan with {name}={value!r}", "it must be a whole number above 0", f"Give {name}=4.")
     if not isinstance(rates, Rates):
         raise UsageError(f"a plan with rates={rates!r:.100}", "they are no Rates", "Give planner.measured_rates().")

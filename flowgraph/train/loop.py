@@ -26,6 +26,7 @@ from flowgraph.train.given import given, held, row_count
 from flowgraph.train.optimizers import Optimizer
 from flowgraph.train.pace import Bar, Pace
 from flowgraph.train.step import Step
+from flowgraph.types import is_count
 from flowgraph.watch import get_watched, watching
 
 Array = np.ndarray[Any, Any]
@@ -158,7 +159,7 @@ class _Fit:
 
     def run(self, steps: Any, epochs: Any, window: Any, progress: Any, stop: Any) -> History:
         total = self._total(steps, epochs)
-        if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
+        if window is not None and not is_count(window):
             raise UsageError(f"fit with window={window!r}", "it must be a whole number above 0", "Give window=100.")
         began = time.perf_counter()
         losses: list[Array] = []
@@ -186,7 +187,7 @@ class _Fit:
     def _total(self, steps: Any, epochs: Any) -> int:
         per_epoch = self.batches.steps_per_epoch if self.batches is not None else 1
         for name, value in (("steps", steps), ("epochs", epochs)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is not None and not is_count(value):
                 raise UsageError(f"fit with {name}={value!r}", "it must be a whole number above 0", f"Give {name}=100.")
         if steps is not None and epochs is not None:
             raise UsageError("fit with steps and epochs", "both say how long to train", "Give one of them.")

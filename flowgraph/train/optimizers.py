@@ -28,7 +28,7 @@ from flowgraph.state import Trace, Variable, trace_into, tracing
 from flowgraph.tensor import Tensor, tensor_of
 from flowgraph.train.packing import pack, unpack
 from flowgraph.train.recorded import StepProgram, step_of
-from flowgraph.types import TensorType, is_float, tensor_type
+from flowgraph.types import TensorType, is_count, is_float, tensor_type
 
 STEP_TYPE = tensor_type((), np.int64)
 PROGRAMS = 64
@@ -69,7 +69,7 @@ class Optimizer:
         self, learning_rate: float | Callable[[Tensor], Any], name: str, shard: str | int | None = None
     ) -> None:
         self.name = name
-        if shard is not None and not isinstance(shard, str) and not _is_count(shard):
+        if shard is not None and not isinstance(shard, str) and not is_count(shard):
             raise UsageError(
                 f"{name}(shard={shard!r})",
                 "that is no number of pieces",
@@ -240,10 +240,6 @@ class Optimizer:
         new, new_slots = self.rule(pack(params), pack(grads), packed, step)
         outputs = [*unpack(new, types), *(one for name in slots for one in unpack(new_slots[name], types))]
         return [*(one for own in slots.values() for one in own), step], outputs
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def check_variables(variables: Sequence[Any]) -> None:

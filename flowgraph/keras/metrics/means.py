@@ -1,4 +1,4 @@
-"""keras.metrics: figures gathered over batches, by `update_state`, `result` and `reset_state`.
+"""Figures gathered over batches, by `update_state`, `result` and `reset_state`: means, and what is made of them.
 
 The state is kept in float64 variables, so that `update_state` works in a compiled function as well, and a mean over
 many batches stays exact; the result is float32.
@@ -14,74 +14,43 @@ import numpy as np
 from flowgraph.apply import convert
 from flowgraph.errors import ShapeError
 from flowgraph.ops.create import cast
-from flowgraph.ops.elementwise import divide, sqrt, where
+from flowgraph.ops.elementwise import sqrt, where
 from flowgraph.ops.reduce import sum
 from flowgraph.ops.shape import broadcast_like, expand_dims, squeeze
 from flowgraph.ops.sorting import argmax
-from flowgraph.spellings import lookups
+from flowgraph.spellings.numbers import divide_no_nan
 from flowgraph.state import Variable
 from flowgraph.tensor import Tensor
 from flowgraph.train.class_losses import class_numbers
 from flowgraph.train.losses import mae, mse, pair
 
-__all__ = [
-    "Accuracy",
-    "BinaryAccuracy",
-    "CategoricalAccuracy",
-    "Mean",
-    "MeanAbsoluteError",
-    "MeanMetricWrapper",
-    "MeanSquaredError",
-    "Metric",
-    "RootMeanSquaredError",
-    "SparseCategoricalAccuracy",
-    "Sum",
-    "binary_accuracy",
-    "categorical_accuracy",
-    "sparse_categorical_accuracy",
-]
-
-__getattr__, __dir__ = lookups(__name__)
-
 
 class Metric:
-    """A weighted total of values and of their weights; what is made of them, `result` says."""
+    """State that batches are added to, in variables of the given shapes; what is made of it, `result` says."""
 
-    def __init__(self, name: str, dtype: Any = np.float32) -> None:
+    def __init__(self, name: str, dtype: Any, **shapes: tuple[int, ...]) -> None:
         self.name, self.dtype = name, np.dtype(dtype)
-        self._total = Variable(np.zeros(()), trainable=False, name=f"{name}_total")
-        self._weight = Variable(np.zeros(()), trainable=False, name=f"{name}_weight")
+        self.state = {
+            part: Variable(np.zeros(shape), trainable=False, name=f"{name}_{part}") for part, shape in shapes.items()
+        }
 
     @property
     def variables(self) -> list[Variable]:
-        """The state: the total and the weight."""
-        return [self._total, self._weight]
-
-    def add(self, values: Any, sample_weight: Any = None) -> None:
-        """Add values to the state, each with the weight of its sample. Returns nothing."""
-        found = cast(values, np.float64)
-        weights = broadcast_like(_weights(sample_weight, found, self.name), found)
-        self._total.assign_add(sum(where(weights == 0, 0, found * weights)))
-        self._weight.assign_add(sum(weights))
-
-    def mean(self) -> Tensor:
-        """The weighted mean of all values, and 0 where there were none."""
-        weight = convert(self._weight)
-        empty = weight == 0
-        return where(empty, 0.0, divide(self._total, where(empty, 1.0, weight)))  # type: ignore[no-any-return]
+        """The variables of the state."""
+        return list(self.state.values())
 
     def result(self) -> Tensor:
         """The figure over all that the state has seen."""
-        return cast(self.mean(), self.dtype)
+        raise NotImplementedError
 
     def reset_state(self) -> None:
         """Forget everything. Returns nothing."""
         for one in self.variables:
-            one.assign(0.0)
+            one.assign(np.zeros(one.shape))
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
         """Take in a batch. Returns nothing."""
-        self.add(*args, **kwargs)
+        raise NotImplementedError
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Take in a batch; returns the figure over everything so far."""
@@ -92,7 +61,7 @@ class Metric:
         return f"{type(self).__name__}(name={self.name!r})"
 
 
-def _weights(sample_weight: Any, values: Tensor, name: str) -> Tensor:
+def weights_of(sample_weight: Any, values: Tensor, name: str) -> Tensor:
     """The weights in a shape that meets the values from the left."""
     weights = cast(1.0 if sample_weight is None else sample_weight, np.float64)
     if weights.ndim == values.ndim + 1 and weights.shape[-1] == 1:
@@ -120,10 +89,29 @@ class Mean(Metric):
     """
 
     def __init__(self, name: str = "mean", dtype: Any = np.float32) -> None:
-        super().__init__(name, dtype)
+        super().__init__(name, dtype, total=(), weight=())
+
+    def add(self, values: Any, sample_weight: Any = None) -> None:
+        """Add values to the state, each with the weight of its sample. Returns nothing."""
+        found = cast(values, np.float64)
+        weights = broadcast_like(weights_of(sample_weight, found, self.name), found)
+        self.state["total"].assign_add(sum(where(weights == 0, 0, found * weights)))
+        self.state["weight"].assign_add(sum(weights))
+
+    def mean(self) -> Tensor:
+        """The weighted mean of all values, and 0 where there were none."""
+        return divide_no_nan(self.state["total"], self.state["weight"])
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Take in a batch. Returns nothing."""
+        self.add(*args, **kwargs)
+
+    def result(self) -> Tensor:
+        """The mean of all that the state has seen."""
+        return cast(self.mean(), self.dtype)
 
 
-class Sum(Metric):
+class Sum(Mean):
     """The weighted sum of values.
 
     >>> import flowgraph as fg
@@ -138,10 +126,10 @@ class Sum(Metric):
 
     def result(self) -> Tensor:
         """The sum of all values."""
-        return cast(self._total, self.dtype)
+        return cast(self.state["total"], self.dtype)
 
 
-class MeanMetricWrapper(Metric):
+class MeanMetricWrapper(Mean):
     """The weighted mean of a function of (y_true, y_pred), which gives a value for each sample."""
 
     def __init__(self, function: Callable[[Any, Any], Any], name: str, dtype: Any = np.float32) -> None:
