@@ -15,12 +15,12 @@ class ToldApart(Attrs):
     @cached_property
     def kinds(self) -> Any:
         """What equal ones may differ in."""
-        return _kinds(tuple(self))
+        return _kinds_of(self)
 
     def __eq__(self, other: object) -> bool:
         if tuple.__eq__(self, other) is not True:
             return False
-        return bool(self.kinds == (other.kinds if type(other) is ToldApart else _kinds(other)))
+        return bool(self.kinds == (other.kinds if type(other) is ToldApart else _kinds_of(other)))
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -47,13 +47,24 @@ def _equal_to_itself(value: Any) -> Any:
     return value
 
 
+def _kinds_of(attrs: Any) -> Any:
+    """What the values of equal attributes may differ in."""
+    return [_kinds(value) for _, value in attrs]
+
+
+_PLAIN = frozenset({bool, int, str, type(None)})
+
+
 def _kinds(value: Any) -> Any:
     """What equal values may differ in: the type, and the sign of a zero; of a tuple, those of what it holds.
 
     Bodies say themselves what tells equal ones apart.
     """
+    kind = type(value)
+    if kind in _PLAIN:
+        return kind
     if isinstance(value, tuple):
         return tuple([_kinds(one) for one in value])
-    if type(value) is float:
+    if kind is float:
         return float if value else repr(value)
-    return repr(value) if type(value) is complex else getattr(value, "told_apart", type(value))
+    return repr(value) if kind is complex else getattr(value, "told_apart", kind)

@@ -100,9 +100,8 @@ class Compiled(NamedTuple):
         self, nodes: Sequence[Node], values: Sequence[Any], client: Any = None, scheduler: Any = None
     ) -> list[Any]:
         """The same for the values of `nodes`, which may leave this process; no result is an array of the caller's."""
-        held = [held_by(node, value) for node, value in zip(nodes, values, strict=True)]
-        given = {id(value) for value in values}
-        results = [in_memory(one) for one in self.run(held, client, scheduler)]
+        given = set(map(id, values))
+        results = map(in_memory, self.run(list(map(held_by, nodes, values)), client, scheduler))
         return [one.copy() if id(one) in given else one for one in results]
 
     def _named(self, error: RunError, graph: Graph) -> RunError:

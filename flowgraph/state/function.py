@@ -18,7 +18,7 @@ from flowgraph.graph import FOREVER, Node, make_input, toposort
 from flowgraph.leaves import Shared, no_data
 from flowgraph.mesh import current_mesh
 from flowgraph.ops.random import next_key
-from flowgraph.ops.shard import with_wishes, without_wishes
+from flowgraph.ops.shard import below_wishes, with_wishes, without_wishes
 from flowgraph.state.variable import Trace, Variable, is_drawn, trace_into, tracing
 from flowgraph.tensor import Tensor, tensor_of
 
@@ -158,13 +158,14 @@ class Function:
         nodes: list[Node] = []
 
         def part(value: Any) -> Any:
-            if _is_tensor_like(value):
-                tensor = convert(value)
-                inner, wishes = without_wishes(tensor)
-                tensors.append(tensor)
-                nodes.append(inner.node)
-                return (tensor.node.types[0], wishes) if wishes else tensor.node.types[0]
-            return _hashable(value)
+            if type(value) is not Tensor:
+                if not _is_tensor_like(value):
+                    return _hashable(value)
+                value = convert(value)
+            node, wishes = below_wishes(value.node)
+            tensors.append(value)
+            nodes.append(node)
+            return (node.types[0], *[one.attrs for one in wishes]) if wishes else node.types[0]
 
         key = tree.form((args, kwargs) if kwargs else args, part)
         mesh = current_mesh()  # wishes about cuts say something else in another mesh
