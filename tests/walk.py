@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,12 @@ from flowgraph.graph import Graph, Node, call_kernel, interpret, make_input, top
 from flowgraph.op import COMBINES, Op, kernel_parameters, monoid_of
 from flowgraph.partition.layout import legal_factors
 from flowgraph.tensor import Tensor, tensor_of
-from flowgraph.types import TensorType, is_float, tensor_type
+from flowgraph.types import TensorType, tensor_type
 
 Array = np.ndarray[Any, Any]
 
 FLOATS = (np.float64, np.float32)
+DOUBLES = (np.float64, np.complex128)
 DTYPES = (*FLOATS, np.int32, np.uint8, np.bool_)
 TOLERANCE = {2: 4e-3, 4: 4e-6, 8: 1e-12, 16: 1e-12}
 """By the bytes of a real number: about thirty roundings."""
@@ -55,8 +57,23 @@ class Sample:
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         shown = [f"{one.dtype}{list(one.shape)}" if hasattr(one, "dtype") else str(list(one)) for one in self.operands]
         return f"{self.op.name}({', '.join([*shown, *(f'{key}={value}' for key, value in self.attrs.items())])})"
+
+    def case(self, dtype: Any = np.float64) -> Case:
+        """This call on operands of `dtype`, made once for all checks of it."""
+        if dtype not in self._cases:
+            arrays = self.draw(dtype)
+            self._cases[dtype] = Case(arrays, call(self, types_of(arrays)))
+        return self._cases[dtype]
+
+    @cached_property
+    def _cases(self) -> dict[Any, Case]:
+        return {}
 
     def draw(self, dtype: Any = np.float64, seed: int = 0) -> list[Array]:
         """Read-only operands: shapes are filled with numbers of `dtype` from the op's domain."""
@@ -153,9 +170,35 @@ class Call:
     leaves: list[Node]
     results: list[Node]
 
-    @property
+    @cached_property
     def graph(self) -> Graph:
         return graph_of(self.results, self.leaves)
+
+
+@dataclass
+class Case:
+    """A sample on operands that were drawn for it."""
+
+    arrays: list[Array]
+    call: Call
+
+    @property
+    def graph(self) -> Graph:
+        return self.call.graph
+
+    @cached_property
+    def feeds(self) -> list[Any]:
+        return values_of(self.graph, self.arrays)
+
+    @cached_property
+    def reference(self) -> list[Any]:
+        """What the reference evaluator computes."""
+        return interpret(self.graph, self.feeds)
+
+    @cached_property
+    def entry(self) -> eager.Compiled:
+        """What runs it in tiles of the usual size."""
+        return compiled(self.graph)
 
 
 def graph_of(outputs: Sequence[Node], leaves: Sequence[Node]) -> Graph:
@@ -185,7 +228,7 @@ def types_of(arrays: Sequence[Array]) -> list[TensorType]:
 
 
 def differentiable(dtype: Any) -> bool:
-    return is_float(np.dtype(dtype))
+    return np.dtype(dtype).kind in "fc"
 
 
 @contextmanager
@@ -247,10 +290,9 @@ def close(got: Any, wanted: Any, what: str, factor: float = 1.0, floor: float = 
 
 def check_types(sample: Sample, dtype: Any) -> None:
     """Kernels return arrays of the shape and dtype that the definition infers, without any cast behind them."""
-    arrays = sample.draw(dtype)
-    made = call(sample, types_of(arrays))
-    graph = made.graph.check()
-    values: dict[Node, Any] = dict(zip(graph.inputs, values_of(graph, arrays), strict=True))
+    case = sample.case(dtype)
+    graph = case.graph.check()
+    values: dict[Node, Any] = dict(zip(graph.inputs, case.feeds, strict=True))
     for node in graph:
         if node.is_leaf:
             continue
@@ -265,43 +307,47 @@ def check_types(sample: Sample, dtype: Any) -> None:
 
 def check_value(sample: Sample, dtype: Any, oracle: Callable[..., Any]) -> None:
     """The reference evaluator and the compiled program agree with `oracle(*operands, **attributes)`."""
-    arrays = sample.draw(dtype)
-    graph = call(sample, types_of(arrays)).graph
-    feeds = values_of(graph, arrays)
-    reference = interpret(graph, feeds)
-    exact = arrays
-    if all(one.dtype.kind in "fc" for one in reference):  # the oracle has all the precision there is
+    case = sample.case(dtype)
+    exact = case.arrays
+    if all(one.dtype.kind in "fc" for one in case.reference):  # the oracle has all the precision there is
         exact = [
             one if one.dtype == np.uint64 else one.astype(np.complex128 if one.dtype.kind == "c" else np.float64)
-            for one in arrays
+            for one in exact
         ]
     with np.errstate(all="ignore"):
         wanted = oracle(*exact, **sample.attrs)
     wanted = list(wanted) if isinstance(wanted, tuple) else [wanted]
-    close(reference, wanted, f"interpret {sample}")
-    found = run(compiled(graph), feeds)
+    close(case.reference, wanted, f"interpret {sample}")
+    found = run(case.entry, case.feeds)
     close(found, wanted, f"program {sample}")
-    assert [one.dtype for one in found] == [one.dtype for one in reference]
+    assert [one.dtype for one in found] == [one.dtype for one in case.reference]
 
 
-def check_gradient(sample: Sample) -> bool:
-    """First and second derivatives in random directions against central differences; False where there are none."""
-    arrays = sample.draw(np.float64)
-    made = call(sample, types_of(arrays))
-    places = [number for number, one in enumerate(made.leaves) if is_float(one.type.dtype)]
-    outputs = [node for node in made.results if node.type.dtype.kind == "f"]
-    if not places or not outputs or not all(made.leaves[number].type.dtype == np.float64 for number in places):
+def check_gradient(sample: Sample, dtype: Any = np.float64) -> bool:
+    """First and second derivatives in random directions against central differences; False where there are none.
+
+    That of a real number L by a complex one is dL/dx + i dL/dy, so along d it rises by the real part of conj(d) * it.
+    """
+    case = sample.case(dtype)
+    arrays, made = case.arrays, case.call
+    places = [number for number, one in enumerate(made.leaves) if differentiable(one.type.dtype)]
+    outputs = [node for node in made.results if differentiable(node.type.dtype)]
+    if not places or not outputs or any(made.leaves[number].type.dtype not in DOUBLES for number in places):
         return False
     rng = np.random.default_rng(1)
     leaves = list(made.leaves)
     extra: list[Array] = []
 
-    def constant(shape: Any) -> Tensor:
-        extra.append(rng.uniform(0.5, 1.5, shape))
-        leaves.append(make_input(tensor_type(shape, np.float64), "data"))
-        return tensor_of(leaves[-1])
+    def weighed(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Array]]:
+        """A sum of all elements, with random weights, and the weights."""
+        weights = [_weights(rng, one) for one in tensors]
+        extra.extend(weights)
+        inputs = [make_input(tensor_type(one.shape, one.dtype), "data") for one in weights]
+        leaves.extend(inputs)
+        parts = [fg.real(fg.conj(tensor_of(w)) * x).sum() for w, x in zip(inputs, tensors, strict=True)]
+        return reduce(operator.add, parts), weights
 
-    total = sum((tensor_of(node) * constant(node.type.shape)).sum() for node in outputs)
+    total, _ = weighed([tensor_of(node) for node in outputs])
     xs = [tensor_of(made.leaves[number]) for number in places]
     try:
         grads = fg.gradient(total, xs, unconnected_gradients="zero")
@@ -309,13 +355,8 @@ def check_gradient(sample: Sample) -> bool:
         if sample.op.gradient is None:
             return False
         raise
-    first = [constant(x.shape) for x in xs]
-    first_values = extra[-len(xs) :]
-    slope = sum((g * d).sum() for g, d in zip(grads, first, strict=True))
-    seconds = fg.gradient(slope, xs, unconnected_gradients="zero")
-    second = [constant(x.shape) for x in xs]
-    second_values = extra[-len(xs) :]
-    bend = sum((g * d).sum() for g, d in zip(seconds, second, strict=True))
+    slope, first = weighed(grads)
+    bend, second = weighed(fg.gradient(slope, xs, unconnected_gradients="zero"))
     for x, g in zip(xs, grads, strict=True):
         assert g.type == x.type, f"{sample}: the gradient of {x.type} is {g.type}"
     graph = graph_of([total.node, slope.node, bend.node], leaves).check()
@@ -330,21 +371,25 @@ def check_gradient(sample: Sample) -> bool:
             values += interpret(own, values_of(own, [*moved, *extra]))
         return (values[0] - values[1]) / (2 * h)
 
-    here = interpret(graph, values_of(graph, [*arrays, *extra]))
-    by_first, by_second = change(total.node, first_values), change(slope.node, second_values)
+    feeds = values_of(graph, [*arrays, *extra])
+    here = interpret(graph, feeds)
+    by_first, by_second = change(total.node, first), change(slope.node, second)
     np.testing.assert_allclose(here[1], by_first, rtol=1e-6, atol=1e-7, err_msg=f"{sample}: gradient")
     np.testing.assert_allclose(here[2], by_second, rtol=1e-6, atol=1e-7, err_msg=f"{sample}: second derivative")
-    feeds = values_of(graph, [*arrays, *extra])
     close(run(compiled(graph), feeds), here, f"program of the gradient of {sample}", 10)
     return True
 
 
+def _weights(rng: np.random.Generator, x: Tensor) -> Array:
+    weights = rng.uniform(0.5, 1.5, x.shape)
+    return np.asarray(weights + 1j * rng.uniform(0.5, 1.5, x.shape) if x.dtype.kind == "c" else weights)
+
+
 def check_cuts(sample: Sample, dtype: Any = np.float64) -> int:
     """Every factor that may be cut, cut by hand into uneven pieces; returns how many factors that were."""
-    arrays = sample.draw(dtype)
-    made = call(sample, types_of(arrays))
-    graph = made.graph
-    values: dict[Node, Any] = dict(zip(graph.inputs, values_of(graph, arrays), strict=True))
+    case = sample.case(dtype)
+    graph = case.graph
+    values: dict[Node, Any] = dict(zip(graph.inputs, case.feeds, strict=True))
     count = 0
     with np.errstate(all="ignore"):
         for node in graph:
@@ -439,17 +484,15 @@ def _keywords(node: Node, function: Any) -> dict[str, Any]:
 
 def check_shards(sample: Sample, dtype: Any = np.float32) -> int:
     """Each operand in turn as the data whose rows are cut: any number of shards gives the bits of one."""
-    arrays = sample.draw(dtype)
-    count = 0
-    for number in [index for index, one in enumerate(arrays) if one.ndim] or [None]:
-        graph = call(sample, types_of(arrays), data=number).graph
-        feeds = values_of(graph, arrays)
-        wanted = interpret(graph, feeds)
+    case, count = sample.case(dtype), 0
+    for number in [index for index, one in enumerate(case.arrays) if one.ndim] or [None]:
+        graph = call(sample, types_of(case.arrays), data=number).graph
+        feeds = values_of(graph, case.arrays)
         with tiles(2, 2):
             entry = compiled(graph)
             assert set(entry.program.plan.tile.values()) <= {2}, "tiles are no longer as small as this test wants them"
             one = run(entry, feeds, 1)
-            close(one, wanted, f"{sample} in tiles")
+            close(one, case.reference, f"{sample} in tiles")
             for shards in (2, 3, (0, 1, 0, 3)):
                 same(run(entry, feeds, shards), one, f"{sample} in {shards} shards")
             count += bool(entry.program.meshes)
@@ -458,13 +501,13 @@ def check_shards(sample: Sample, dtype: Any = np.float32) -> int:
 
 def check_unmutated(sample: Sample, dtype: Any = np.float64) -> None:
     """Neither the kernel nor the program writes to an operand."""
-    arrays = [one.copy() for one in sample.draw(dtype)]
+    case = sample.case(dtype)
+    arrays = [one.copy() for one in case.arrays]
     before = [one.tobytes() for one in arrays]
-    graph = call(sample, types_of(arrays)).graph
-    feeds = values_of(graph, arrays)
-    interpret(graph, feeds)
+    feeds = values_of(case.graph, arrays)
+    interpret(case.graph, feeds)
     assert [one.tobytes() for one in arrays] == before, f"{sample}: the kernel writes to an operand"
-    results = run(compiled(graph), feeds)
+    results = run(case.entry, feeds)
     assert [one.tobytes() for one in arrays] == before, f"{sample}: the program writes to an operand"
     for result in results:
         assert not any(np.shares_memory(result, one) for one in arrays), f"{sample}: a result is memory of an operand"
@@ -472,10 +515,8 @@ def check_unmutated(sample: Sample, dtype: Any = np.float64) -> None:
 
 def check_in_place(sample: Sample, dtype: Any = np.float64) -> None:
     """The program is right where operands are results of other ops, which die here and whose memory may be reused."""
-    arrays = sample.draw(dtype)
-    types = types_of(arrays)
-    plain = call(sample, types).graph
-    wanted = interpret(plain, values_of(plain, arrays))
+    case = sample.case(dtype)
+    types = types_of(case.arrays)
     leaves = [make_input(one, "key" if one.dtype == np.uint64 else "data") for one in types]
     zeros = [make_input(one) for one in types]
     operands = [
@@ -485,14 +526,14 @@ def check_in_place(sample: Sample, dtype: Any = np.float64) -> None:
     result = sample.op(*operands, **sample.attrs)
     results = [one.node for one in (result if isinstance(result, tuple) else (result,))]
     graph = graph_of(results, [*leaves, *zeros])
-    feeds = values_of(graph, [*arrays, *map(np.zeros_like, arrays)])
-    close(run(compiled(graph), feeds), wanted, f"{sample} after an op")
+    feeds = values_of(graph, [*case.arrays, *map(np.zeros_like, case.arrays)])
+    close(run(compiled(graph), feeds), case.reference, f"{sample} after an op")
 
 
 def takes(sample: Sample, dtype: Any) -> bool:
     """Whether the op accepts operands of `dtype`."""
     try:
-        call(sample, types_of(sample.draw(dtype)))
+        sample.case(dtype)
     except FlowgraphError:
         return False
     return True
