@@ -20,7 +20,7 @@ import resource, sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from threading import Barrier
-import dask, numpy as np, dask.array as da, dask.threaded
+import dask, numpy as np, dask.threaded
 import flowgraph as fg
 from flowgraph import eager, schedule
 

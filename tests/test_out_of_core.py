@@ -64,11 +64,13 @@ measured(fg.read_zarr(path))
 """
 
 DASK = """
+import dask.array as da
 x = da.random.default_rng(0).standard_normal((ROWS, COLUMNS), chunks=(8_000, -1), dtype="float32")
 measured(fg.from_dask(x))
 """
 
 ROWWISE = """
+import dask.array as da
 x = da.random.default_rng(0).standard_normal((ROWS, COLUMNS), chunks=(8_000, -1), dtype="float32")
 fg.sum(fg.tanh(x[:25_000])).numpy()
 
