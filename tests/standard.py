@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, reduce
+from itertools import chain, product
 from typing import Any
 
 import array_api_strict as strict
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 import flowgraph as fg
 from flowgraph.errors import FlowgraphError
@@ -43,7 +43,12 @@ Draw = Callable[[Any], Any]
 Case = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-# Drawing.
+# Drawing. A draw takes longer than most of the calls, so what can be one draw is one.
+
+
+@cache
+def kinds_of(kinds: str) -> Any:
+    return st.sampled_from(kinds)
 
 
 @cache
@@ -52,30 +57,47 @@ def dtypes(kinds: str) -> Any:
 
 
 @cache
-def shapes(least: int = 0, most: int = 3) -> Any:
-    return hnp.array_shapes(min_dims=least, max_dims=most, min_side=0, max_side=3)
+def shapes(least: int = 0, most: int = 3, sides: Sequence[int] = range(4)) -> Any:
+    """All shapes of so many axes with such lengths; each number of axes is as likely."""
+    found = [[*product(sides, repeat=rank)] * len(sides) ** (most - rank) for rank in range(least, most + 1)]
+    return st.sampled_from(list(chain(*found)))
 
 
 @cache
-def shapes_that_meet(count: int, least: int) -> Any:
-    return hnp.mutually_broadcastable_shapes(num_shapes=count, min_dims=least, max_dims=3, min_side=0, max_side=3)
+def stretched_to(shape: tuple[int, ...], least: int) -> Any:
+    """All shapes of at least so many axes that broadcast to `shape`; half of them is `shape` itself."""
+    own = [shape[len(shape) - rank :] for rank in range(least, len(shape) + 1)]
+    found = [
+        tuple(1 if one else a for a, one in zip(some, ones, strict=True))
+        for some in own
+        for ones in product((0, 1), repeat=len(some))
+    ]
+    return st.sampled_from([shape] * len(found) + found)
 
 
 def array(draw: Draw, kinds: str, shape: Any = None, *, finite: bool = False, least: int = 0) -> Any:
-    """An array of odd values. Its elements are one draw, as each draw takes longer than most of the calls."""
+    """An array of odd values."""
     dtype = draw(dtypes(kinds))
-    values = np.array(FINITE if finite and dtype.kind == "f" else VALUES[dtype.kind], dtype)
-    shape = draw(shapes(least)) if shape is None else shape
+    values = odd_values(dtype, finite)
+    places = numbers(draw, draw(shapes(least)) if shape is None else shape, len(values))
+    return np.asarray(values[places])
+
+
+def numbers(draw: Draw, shape: Sequence[int], below: int) -> Any:
+    """Whole numbers from 0 on."""
     count = math.prod(shape)
-    places = np.frombuffer(draw(st.binary(min_size=count, max_size=count)), np.uint8)
-    return values[places % len(values)].reshape(shape)
+    return (np.frombuffer(draw(st.binary(min_size=count, max_size=count)), np.uint8) % below).reshape(shape)
+
+
+@cache
+def odd_values(dtype: np.dtype[Any], finite: bool) -> Any:
+    return np.array(FINITE if finite and dtype.kind == "f" else VALUES[dtype.kind], dtype)
 
 
 def several(draw: Draw, kinds: str, count: int, *, least: int = 0, **options: Any) -> list[Any]:
     """Arrays of one kind that broadcast together."""
-    kind = draw(st.sampled_from(kinds))
-    found = draw(shapes_that_meet(count, least))
-    return [array(draw, kind, shape, **options) for shape in found.input_shapes]
+    kind, shape = draw(kinds_of(kinds)), draw(shapes(least))
+    return [array(draw, kind, draw(stretched_to(shape, least)), **options) for _ in range(count)]
 
 
 def axis_of(draw: Draw, x: Any) -> int:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from hypothesis.extra import numpy as hnp
-from standard import VALUES, Case, Draw, array, axes_of, axis_of, compare, dtypes, several, shapes
+from standard import Case, Draw, array, axes_of, axis_of, compare, dtypes, numbers, several, shapes
 
 # Element by element.
 
@@ -109,10 +108,10 @@ def _take(draw: Draw) -> Case:
 
 
 def _take_along(draw: Draw) -> Case:
-    x = draw(hnp.arrays(np.float32, hnp.array_shapes(max_dims=3, max_side=3), elements=st.sampled_from(VALUES["f"])))
+    x = array(draw, "f", draw(shapes(1, sides=range(1, 4))))
     axis = int(draw(st.integers(-x.ndim, x.ndim - 1)))
     shape = [draw(st.integers(0, 3)) if at == axis % x.ndim else length for at, length in enumerate(x.shape)]
-    return (x, draw(hnp.arrays(np.int64, shape, elements=st.integers(0, x.shape[axis] - 1)))), {"axis": axis}
+    return (x, numbers(draw, shape, x.shape[axis]).astype(np.int64)), {"axis": axis}
 
 
 def _searchsorted(draw: Draw) -> Case:
@@ -140,7 +139,7 @@ def _stacked(draw: Draw) -> Case:
 
 
 def _squeeze(draw: Draw) -> Case:
-    x = array(draw, "biufc", draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=2)))
+    x = array(draw, "biufc", draw(shapes(1, sides=range(1, 3))))
     return (x, draw(st.just(axis_of(draw, x)) | st.just(tuple(at for at in range(x.ndim) if x.shape[at] == 1)))), {}
 
 
@@ -180,7 +179,7 @@ def _repeated(draw: Draw) -> Case:
     x = array(draw, "biufc", least=1)
     axis = draw(st.none() | st.integers(0, x.ndim - 1))
     length = x.size if axis is None else x.shape[axis]
-    counts = draw(hnp.arrays(np.int64, (length,), elements=st.integers(0, 3)))
+    counts = numbers(draw, (length,), 4).astype(np.int64)
     return (x, draw(st.sampled_from([0, 1, 3, counts]))), {"axis": axis}
 
 
