@@ -31,12 +31,14 @@ class Node:
     """Whether the value depends on an input that is fed when a program runs."""
     depth: int
     """How many operations lie between this node and the nearest known values."""
+    is_leaf: bool
+    """Whether the node is an input of the graph."""
     since: int
     """The place of the oldest node that this one depends on in the order in which nodes were made (`serial`)."""
 
     __slots__ = (
-        "__weakref__", "_inferred", "attrs", "depth", "handle", "inputs", "memo", "op", "owner", "serial", "since",
-        "symbolic", "types", "where",
+        "__weakref__", "_inferred", "attrs", "depth", "handle", "inputs", "is_leaf", "memo", "op", "owner", "serial",
+        "since", "symbolic", "types", "where",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +51,7 @@ class Node:
         inferred: Inferred | None = None,
     ) -> None:
         self.op = op
+        self.is_leaf = op is INPUT
         self.inputs = inputs
         """The operands. An evaluated eager node lets go of them (see `memo`)."""
         self.attrs = attrs
@@ -82,11 +85,6 @@ class Node:
     def forgot(self) -> bool:
         """Whether the node was computed and let go of what it was computed from."""
         return self.since < self.serial and not self.inputs
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether the node is an input of the graph."""
-        return self.op is INPUT
 
     def attr(self, name: str, default: Any = None) -> Any:
         """The attribute `name`."""

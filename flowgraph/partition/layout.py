@@ -83,8 +83,11 @@ class Layouts(NamedTuple):
 
 
 def _cut_of(axis: Axis, choice: Choice, binding: Binding) -> Cut | None:
-    if not axis.factors or axis.factors[0] != choice.factor:
+    factors = axis.factors
+    if not factors or factors[0] != choice.factor:
         return None
+    if len(factors) == 1:
+        return choice.cut
     return Cut(choice.cut.mesh, choice.cut.times * trailing(axis, binding))
 
 
@@ -197,9 +200,8 @@ class _Spread:
         return result
 
     def _backward(self, node: Node) -> None:
-        binding, choice = self.bindings[node], self.choices[node]
         for index, operand in enumerate(node.inputs):
-            want = tuple(_cut_of(axis, choice, binding) for axis in binding.operands[index])
+            want = self.layouts.required(node, index)
             if not any(want):
                 continue
             if operand.is_leaf:
@@ -224,6 +226,8 @@ class _Spread:
         binding = self.bindings[node]
         if axis.factors[0] not in self.legal(node, binding):
             return None
+        if len(axis.factors) == 1:
+            return Choice(axis.factors[0], cut)
         times = trailing(axis, binding)
         if times == 0 or cut.times % times:
             return None

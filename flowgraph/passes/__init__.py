@@ -22,6 +22,8 @@ def optimise(graph: Graph) -> Graph:
     """
     bodies = any(isinstance(value, Body) for node in graph for _, value in node.attrs)
     checked: set[Node] = set()
+    graph.check(checked)
     for one in (cull, *([prune] if bodies else []), share, fold, simplify, hoist, fold, share):
-        graph = one(graph).check(checked)
+        found = one(graph)
+        graph = graph if found is graph else found.check(checked)
     return inside(graph, optimise).check(checked) if bodies else graph
