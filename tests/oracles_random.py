@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.special
 import scipy.stats
 
 
@@ -23,7 +24,7 @@ def each(shape: Any, make: Callable[[int, tuple[int, ...]], float], dtype: Any) 
 
 
 def truncated(key: Any, shape: Any, dtype: Any) -> Any:
-    return each(shape, lambda position, place: scipy.stats.truncnorm.ppf(fraction(key, position), -2, 2), np.float64)
+    return scipy.stats.truncnorm.ppf(each(shape, lambda position, place: fraction(key, position), np.float64), -2, 2)
 
 
 def categorical(key: Any, logits: Any, count: int, dtype: Any) -> Any:
@@ -43,7 +44,7 @@ def gamma(key: Any, alpha: Any, shape: Any, dtype: Any) -> Any:
         d = a + (a < 1) - 1 / 3
         stream = 1
         while True:
-            x = scipy.stats.norm.ppf(fraction(key, position, stream))
+            x = scipy.special.ndtri(fraction(key, position, stream))
             u = fraction(key, position, stream + 1)
             v = (1 + x / math.sqrt(9 * d)) ** 3
             if v > 0 and math.log(u) < x * x / 2 + d - d * v + d * math.log(v):

@@ -282,7 +282,10 @@ def close(got: Any, wanted: Any, what: str, factor: float = 1.0, floor: float = 
             continue
         rtol = TOLERANCE[np.finfo(a.dtype).dtype.itemsize] * factor
         scale = np.abs(b[np.isfinite(b)]).max(initial=floor)
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale, err_msg=where)
+        with np.errstate(all="ignore"):
+            near = np.all(np.abs(a - b) <= rtol * (scale + np.abs(b)))
+        if not near:  # or infinite in the same places: numpy looks closer, which takes ten times as long
+            np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale, err_msg=where)
 
 
 # The checks.

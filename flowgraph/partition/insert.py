@@ -66,7 +66,10 @@ class Partitioned(NamedTuple):
         """The mesh axis over which `node` works piece by piece; None: it works on the whole."""
         if node in self.partial:
             return self.partial[node]
-        return next((cut.mesh for cut in self.layouts[node] if cut is not None), None)
+        for cut in self.layouts[node]:
+            if cut is not None:
+                return cut.mesh
+        return None
 
 
 def insert(graph: Graph, found: Layouts) -> Partitioned:
