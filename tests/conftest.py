@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import dask
 import dask.multiprocessing
 import pytest
+from forks import METHOD, context
 from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 
@@ -37,9 +37,14 @@ settings.load_profile("ci")
 def _dask_settings() -> Iterator[None]:
     """Refuses keys that dask can only make at random: such a task would never be found again after a restart.
 
-    Workers do not profile themselves, which they do all the time, even where there is nothing to do.
+    Workers do not profile themselves, which they do all the time, even where there is nothing to do, and are forked.
     """
-    with dask.config.set({"tokenize.ensure-deterministic": True, "distributed.worker.profile.enabled": False}):
+    settings = {
+        "tokenize.ensure-deterministic": True,
+        "distributed.worker.profile.enabled": False,
+        "distributed.worker.multiprocessing-method": METHOD,
+    }
+    with dask.config.set(settings):
         yield
 
 
@@ -90,7 +95,7 @@ def define() -> Iterator[Callable[..., Op]]:
 
 @pytest.fixture(scope="session")
 def _pool() -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as found:
+    with ProcessPoolExecutor(2, mp_context=context()) as found:
         yield found
 
 
@@ -105,6 +110,7 @@ def cluster_of(number: int, silence_logs: int = logging.ERROR, threads: int = 1)
     """A client of so many processes with so many threads each. It is not dask's default client: tests name it."""
     from distributed import Client, LocalCluster
 
+    context()
     with (
         LocalCluster(
             n_workers=number,

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from forks import run_script
 
 Array = np.ndarray[Any, Any]
 
 needs_linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's account of memory")
 
 START = """
-import resource, sys
+import ctypes, resource, sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from threading import Barrier
@@ -25,6 +23,9 @@ import flowgraph as fg
 from flowgraph import eager, schedule
 
 dask.config.set(num_workers=2)
+
+M_ARENA_MAX = -8
+ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 # What is large to flowgraph is an eighth of it, so that less data is much.
 import_module("flowgraph.ops.quantiles").COUNTED_BYTES //= 8
@@ -57,11 +58,11 @@ for one in job(x):
 """
 
 
-def printed_by(script: str, *arguments: object) -> list[str]:
-    """The lines that a process prints which runs START and `script` with `arguments`."""
-    command = [sys.executable, "-c", START + script, *map(str, arguments)]
-    environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+def printed_by(script: str, folder: Path, *arguments: object) -> list[str]:
+    """The lines that a process prints which runs START and `script`, written into `folder`, with `arguments`."""
+    path = folder / "script.py"
+    path.write_text(START + script, encoding="utf-8")
+    done = run_script(path, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -71,6 +72,6 @@ def results_on_a_file(x: Array, job: str, folder: Path) -> list[Array]:
     path = folder / "x.npy"
     np.save(path, x)
     try:
-        return [np.array(line.split(), np.float64) for line in printed_by(job + ON_A_FILE, path)]
+        return [np.array(line.split(), np.float64) for line in printed_by(job + ON_A_FILE, folder, path)]
     finally:
         path.unlink()

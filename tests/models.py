@@ -42,7 +42,7 @@ def linear() -> Callable[..., Any]:
     return gradients(lambda x, y: mse(y, x @ w + b), [w, b])
 
 
-def layered(width: int = 128, **axes: Any) -> Callable[..., Any]:
+def layered(width: int = 64, **axes: Any) -> Callable[..., Any]:
     own = weights((32, width), (width, width), (width, 1))
     if axes:
         fg.shard(own[0], axes={1: "model"})

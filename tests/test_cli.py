@@ -514,7 +514,8 @@ def test_a_cluster_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import LocalCluster
 
     monkeypatch.setattr(cluster, "ANSWER_SECONDS", 2)
-    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty:
+    no_dashboard = {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
+    with LocalCluster(n_workers=0, host="127.0.0.1", **no_dashboard) as empty:
         result = run(*FIT, "--cluster", empty.scheduler_address)
     assert result.exit_code == 75
     assert "the scheduler answers, but it has no workers" in result.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forks import run_script
 from matplotlib import image
 
 import flowgraph as fg
@@ -24,9 +24,7 @@ NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
 
 def output_of(path: Path, folder: Path) -> str:
     """What the script prints; it runs in an empty folder, and warnings are errors."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning,error::RuntimeWarning"}
-    command = [sys.executable, str(path)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = run_script(path, folder=folder, errors=[UserWarning, RuntimeWarning])
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
@@ -121,7 +119,7 @@ def check_data_parallel(lines: list[str], folder: Path) -> None:
 
 
 def check_tensor_parallel(lines: list[str], folder: Path) -> None:
-    assert lines[0] == "a weight of 50 MB on workers of 360MB"
+    assert lines[0] == "a weight of 34 MB on workers of 280MB"
     assert lines[1] == "whole: 1 workers died while they had it"
     _, first, last = numbers(lines[2])
     assert last < first
